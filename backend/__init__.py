@@ -1,0 +1,1 @@
+"""The service: Label Studio's ML backend protocol around the model package."""

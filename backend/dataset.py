@@ -1,0 +1,211 @@
+"""From a project's tasks to what people confirmed, and to the pictures that a model may learn from.
+
+Label Studio is the source of truth: the same tasks always give the same dataset, on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from backend.labels import LabelConfig
+from model.prediction import Verdict
+from model.splits import Split, split_of
+
+Task = dict[str, Any]
+
+HOLD_OUT_FROM = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What the model in charge said about a task before people confirmed it."""
+
+    model_version: str
+    score: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """A picture with the verdict that people confirmed.
+
+    split: its side, decided once and for good. independent: whether someone judged it without starting from a
+    prediction. prior: what was predicted before, if anything.
+    """
+
+    task_id: int
+    uri: str
+    verdict: Verdict
+    group: str
+    split: Split
+    independent: bool
+    prior: Prior | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A project's confirmed pictures.
+
+    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks the image key.
+    """
+
+    labelled: tuple[LabelledImage, ...]
+    disputed: tuple[int, ...]
+    without_image: tuple[int, ...]
+
+    @property
+    def normals(self) -> tuple[LabelledImage, ...]:
+        return tuple(image for image in self.labelled if image.verdict is Verdict.NORMAL)
+
+    @property
+    def abnormals(self) -> tuple[LabelledImage, ...]:
+        return tuple(image for image in self.labelled if image.verdict is Verdict.ABNORMAL)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are normal pictures enough to keep some for testing; until then all are trained on."""
+        return len(self.normals) >= HOLD_OUT_FROM
+
+    @property
+    def training(self) -> tuple[LabelledImage, ...]:
+        """The normal pictures that the model learns from."""
+        if not self.holds_out:
+            return self.normals
+        return tuple(image for image in self.normals if image.split is Split.TRAIN)
+
+    def held_out(self, split: Split) -> tuple[LabelledImage, ...]:
+        """The pictures of dev or test: never trained on."""
+        trained = {image.task_id for image in self.training}
+        return tuple(
+            image for image in self.labelled if image.split is split and image.task_id not in trained
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Names exactly this set of training pictures."""
+        members = sorted(f"{image.task_id} {image.uri}" for image in self.training)
+        return hashlib.sha256("\n".join(members).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    task: Task
+    uri: str
+    verdict: Verdict
+    group: str
+    independent: bool
+    prior: Prior | None
+
+
+def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "") -> Dataset:
+    """Reads every task's annotations.
+
+    group_key: the key of task.data that names the physical part, if any; pictures of one part stay together.
+    """
+    confirmed: list[_Confirmed] = []
+    disputed: list[int] = []
+    without_image: list[int] = []
+    for task in tasks:
+        uri = image_uri(task, config)
+        if uri is None:
+            without_image.append(task["id"])
+            continue
+        verdict, deciding = _verdict(task, config)
+        if verdict is not None:
+            confirmed.append(_confirm(task, uri, verdict, deciding, config, group_key))
+        elif deciding:
+            disputed.append(task["id"])
+    mixed = {item.group for item in confirmed if item.verdict is Verdict.ABNORMAL}
+    labelled = tuple(
+        LabelledImage(
+            task_id=item.task["id"],
+            uri=item.uri,
+            verdict=item.verdict,
+            group=item.group,
+            split=split_of(item.group, has_abnormal=item.group in mixed),
+            independent=item.independent,
+            prior=item.prior,
+        )
+        for item in confirmed
+    )
+    return Dataset(labelled, tuple(disputed), tuple(without_image))
+
+
+def image_uri(task: Task, config: LabelConfig) -> str | None:
+    """The address of a task's picture, or None if its data has none under the config's key."""
+    data = task.get("data")
+    uri = data.get(config.image_key) if isinstance(data, dict) else None
+    return uri if isinstance(uri, str) and uri.strip() else None
+
+
+def is_finished(task: Task) -> bool:
+    """Whether people have completed the task."""
+    return bool(task.get("is_labeled"))
+
+
+def _verdict(task: Task, config: LabelConfig) -> tuple[Verdict | None, Sequence[dict[str, Any]]]:
+    """The task's confirmed verdict and the annotations behind it; no verdict but annotations: a dispute."""
+    voices = _voices(task, config)
+    truths = [annotation for annotation in voices if annotation.get("ground_truth")]
+    deciding = truths or voices
+    verdicts = Counter(config.verdict_of(annotation["result"]) for annotation in deciding)
+    if len(verdicts) == 1:
+        return next(iter(verdicts)), deciding
+    return None, deciding
+
+
+def _voices(task: Task, config: LabelConfig) -> list[dict[str, Any]]:
+    """Each annotator's newest submitted annotation that has a verdict."""
+    newest: dict[Any, dict[str, Any]] = {}
+    annotations = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
+    for annotation in sorted(annotations, key=lambda a: str(a.get("created_at") or "")):
+        if config.verdict_of(annotation.get("result") or ()) is not None:
+            newest[_annotator(annotation)] = annotation
+    return list(newest.values())
+
+
+def _annotator(annotation: dict[str, Any]) -> Any:
+    who = annotation.get("completed_by")
+    return who.get("id") if isinstance(who, dict) else who
+
+
+def _confirm(
+    task: Task,
+    uri: str,
+    verdict: Verdict,
+    deciding: Sequence[dict[str, Any]],
+    config: LabelConfig,
+    group_key: str,
+) -> _Confirmed:
+    named = task["data"].get(group_key) if group_key else None
+    return _Confirmed(
+        task=task,
+        uri=uri,
+        verdict=verdict,
+        group=f"group {named}" if named not in (None, "") else f"task {task['id']}",
+        independent=any(annotation.get("parent_prediction") is None for annotation in deciding),
+        prior=_prior(task, min(_time(annotation) for annotation in deciding), config),
+    )
+
+
+def _prior(task: Task, confirmed_at: datetime, config: LabelConfig) -> Prior | None:
+    """The newest scored prediction made before people confirmed the task."""
+    earlier = [
+        prediction
+        for prediction in task.get("predictions") or ()
+        if isinstance(prediction, dict) and prediction.get("score") is not None and _time(prediction) < confirmed_at
+    ]
+    for prediction in sorted(earlier, key=_time, reverse=True):
+        verdict = config.verdict_of(prediction.get("result") or ())
+        if verdict is not None:
+            return Prior(str(prediction.get("model_version")), float(prediction["score"]), verdict)
+    return None
+
+
+def _time(item: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(item["created_at"])

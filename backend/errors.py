@@ -1,0 +1,35 @@
+"""Errors of the service. The message says what happened, to which project or task, and what to do."""
+
+from model.errors import AnomalyError
+
+
+class BackendError(AnomalyError):
+    """Base of all errors of the service."""
+
+
+class LabelConfigUnusable(BackendError):
+    """The project's labelling config has no place for a verdict on an image."""
+
+
+class StudioUnreachable(BackendError):
+    """Label Studio does not answer, or refuses the token."""
+
+
+class StudioRefused(BackendError):
+    """Label Studio answered with an error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class MediaUnavailable(BackendError):
+    """A task's picture could not be fetched."""
+
+
+class QueueUnreachable(BackendError):
+    """The job queue cannot be reached."""
+
+
+class UnknownVersion(BackendError):
+    """A project has no model version of that name."""

@@ -1,0 +1,181 @@
+"""The labelling config: where a project keeps its picture, its verdict and the places of an anomaly.
+
+A config fits when it has a Choices control on an Image whose choices mean normal and abnormal, under any of
+the usual names or under names given by NORMAL_LABELS and ABNORMAL_LABELS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from backend.errors import LabelConfigUnusable
+from model.prediction import Verdict
+
+EXAMPLE_CONFIG = """<View>
+  <Image name="image" value="$image"/>
+  <Choices name="verdict" toName="image" choice="single">
+    <Choice value="normal"/>
+    <Choice value="abnormal"/>
+  </Choices>
+</View>"""
+
+NORMAL_NAMES = frozenset(
+    """normal good ok okay pass passed fine clean nominal regular healthy intact accept accepted io
+    nodefect defectfree noanomaly flawless""".split()
+)
+ABNORMAL_NAMES = frozenset(
+    """abnormal anomaly anomalous anomalies defect defects defective bad ng nok notok notgood fail failed
+    failure reject rejected faulty fault damaged damage broken flawed scrap nio irregular""".split()
+)
+LABEL_CONTROLS = {
+    "RectangleLabels": "Label",
+    "BrushLabels": "Label",
+    "KeyPointLabels": "Label",
+    "PolygonLabels": "Label",
+}
+VALUE_CONTROLS = ("Number", "TextArea")
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control of the config that a prediction can fill.
+
+    tag: the XML tag, such as RectangleLabels. label: the label for anomalous places, empty for controls
+    without labels. maximum: the highest number a Number control takes.
+    """
+
+    tag: str
+    name: str
+    label: str = ""
+    maximum: float = 1.0
+
+    @property
+    def type(self) -> str:
+        """The type of its results: the tag in lower case."""
+        return self.tag.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """What a labelling config offers.
+
+    image_key: the key of task.data that holds the picture's address. image, choices: names of the two tags.
+    normal, abnormal: the choices that mean so, first the one that predictions use. extras: further controls.
+    """
+
+    image_key: str
+    image: str
+    choices: str
+    normal: tuple[str, ...]
+    abnormal: tuple[str, ...]
+    extras: tuple[Control, ...]
+
+    def verdict_of(self, result: Iterable[dict[str, Any]]) -> Verdict | None:
+        """The verdict that an annotation's or prediction's result expresses; None if it has none or two."""
+        chosen = {
+            choice
+            for item in result
+            if item.get("from_name") == self.choices
+            for choice in (item.get("value") or {}).get("choices") or ()
+        }
+        is_normal = not chosen.isdisjoint(self.normal)
+        is_abnormal = not chosen.isdisjoint(self.abnormal)
+        if is_normal == is_abnormal:
+            return None
+        return Verdict.NORMAL if is_normal else Verdict.ABNORMAL
+
+
+def parse_config(
+    xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels: Sequence[str] = ()
+) -> LabelConfig:
+    """Reads a labelling config. Raises LabelConfigUnusable, showing a config that fits.
+
+    normal_labels, abnormal_labels: the names that the choices have, where they are none of the usual ones.
+    """
+    root = _parse_xml(xml)
+    images = {tag.get("name"): tag for tag in root.iter("Image") if tag.get("value")}
+    if not images:
+        raise _unusable("it has no Image tag with a value such as $image")
+    for choices in root.iter("Choices"):
+        image = images.get(choices.get("toName"))
+        if image is None or not choices.get("name") or choices.get("perRegion") == "true":
+            continue
+        names = [_result_name(choice) for choice in choices.iter("Choice")]
+        normal, abnormal = _sides(names, normal_labels, abnormal_labels)
+        if normal and abnormal:
+            return LabelConfig(
+                image_key=image.get("value", "").removeprefix("$"),
+                image=image.get("name", ""),
+                choices=choices.get("name", ""),
+                normal=normal,
+                abnormal=abnormal,
+                extras=tuple(_extras(root, image.get("name", ""))),
+            )
+    raise _unusable("it has no Choices on the image in which one choice means normal and one abnormal")
+
+
+def _parse_xml(xml: str) -> ElementTree.Element:
+    if "<!DOCTYPE" in xml.upper() or "<!ENTITY" in xml.upper():
+        raise _unusable("it declares a document type, which Label Studio does not use")
+    try:
+        return ElementTree.fromstring(xml)  # noqa: S314 - entities are refused above
+    except ElementTree.ParseError as error:
+        raise _unusable(f"it is not valid XML ({error})") from error
+
+
+def _unusable(reason: str) -> LabelConfigUnusable:
+    return LabelConfigUnusable(
+        f"The labelling config cannot be used: {reason}. Name the choices normal and abnormal, set NORMAL_LABELS"
+        f" and ABNORMAL_LABELS to the names you use, or start from this config:\n{EXAMPLE_CONFIG}"
+    )
+
+
+def _result_name(tag: ElementTree.Element) -> str:
+    """The name that results carry: Label Studio writes the alias where there is one."""
+    return tag.get("alias") or tag.get("value") or ""
+
+
+def _sides(
+    names: Sequence[str], normal_labels: Sequence[str], abnormal_labels: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which choices mean normal and which abnormal; one side known, a lone other choice is the other side."""
+    normal = _matching(names, normal_labels or NORMAL_NAMES)
+    abnormal = _matching(names, abnormal_labels or ABNORMAL_NAMES)
+    if len(names) == 2 and bool(normal) != bool(abnormal):
+        rest = tuple(name for name in names if name not in normal + abnormal)
+        return normal or rest, abnormal or rest
+    return normal, abnormal
+
+
+def _matching(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    keys = {_key(name) for name in wanted}
+    return tuple(name for name in names if _key(name) in keys)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _extras(root: ElementTree.Element, image: str) -> Iterable[Control]:
+    for tag in root.iter():
+        name = tag.get("name")
+        if tag.get("toName") != image or not name or tag.get("perRegion") == "true":
+            continue
+        if tag.tag in LABEL_CONTROLS:
+            labels = [_result_name(label) for label in tag.iter(LABEL_CONTROLS[tag.tag])]
+            meant = _matching(labels, ABNORMAL_NAMES) or tuple(labels)
+            if meant:
+                yield Control(tag.tag, name, meant[0])
+        elif tag.tag in VALUE_CONTROLS:
+            yield Control(tag.tag, name, maximum=_number(tag.get("max"), 1.0))
+
+
+def _number(text: str | None, default: float) -> float:
+    try:
+        return float(text) if text else default
+    except ValueError:
+        return default

@@ -1,0 +1,131 @@
+"""Every option of the service, read once from the environment.
+
+An option is named in the environment as here, in capitals: `model_dir` is MODEL_DIR. All faults are reported
+together, each with what to change.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from model.backbone import BACKBONES
+from model.errors import AnomalyError
+
+Names = Annotated[tuple[str, ...], NoDecode]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SettingsInvalid(AnomalyError):
+    """One or more options cannot be used; the message names all of them."""
+
+
+class Settings(BaseSettings):
+    """Options of server and worker. Empty values count as not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
+
+    # Label Studio
+    label_studio_url: str = Field(
+        "http://localhost:8080", validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST")
+    )
+    label_studio_api_key: SecretStr = SecretStr("")
+
+    # Where things are kept
+    model_dir: str = "data/models"
+    data_dir: Path = Path("data/state")
+    cache_dir: Path = Path("data/cache")
+    cache_max_gb: float = Field(2.0, gt=0)
+    queue_url: str = ""
+
+    # Server
+    host: str = "0.0.0.0"  # noqa: S104 - a container's server must be reachable from outside
+    port: int = Field(9090, ge=1, le=65535)
+    basic_auth_user: str = ""
+    basic_auth_pass: SecretStr = SecretStr("")
+    webhook_secret: SecretStr = SecretStr("")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    predict_seconds: float = Field(80.0, gt=0)
+
+    # Labels
+    normal_labels: Names = ()
+    abnormal_labels: Names = ()
+    group_key: str = ""
+
+    # Model
+    backbone: str = "efficientnet_lite2"
+    backbone_weights: Path | None = None
+    image_size: int | None = Field(None, ge=64, le=1024)
+    device: str = "auto"
+    alarm_rate: Share = 0.05
+    min_normals: int = Field(5, ge=2)
+
+    # When to train
+    debounce_seconds: float = Field(3.0, ge=0)
+    debounce_max_seconds: float = Field(60.0, ge=0)
+    retrain_growth: float = Field(0.2, ge=0)
+    reconcile_minutes: int = Field(10, ge=1, le=59)
+    backfill_chunk: int = Field(200, ge=1)
+
+    # Fetching pictures
+    media_hosts: Names = ()
+    media_allow_private: bool = False
+    media_max_mb: float = Field(100.0, gt=0)
+    media_max_pixels: int = Field(100_000_000, gt=0)
+    media_timeout: float = Field(20.0, gt=0)
+
+    @field_validator("normal_labels", "abnormal_labels", "media_hosts", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an address such as http://localhost:8080")
+        return value.rstrip("/")
+
+    @field_validator("queue_url")
+    @classmethod
+    def _check_queue(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must be empty (a file in DATA_DIR) or redis://host:6379/0")
+        return value
+
+    @field_validator("backbone")
+    @classmethod
+    def _check_backbone(cls, value: str) -> str:
+        if value not in BACKBONES:
+            raise ValueError(f"must be one of {', '.join(BACKBONES)}")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @cached_property
+    def embedded(self) -> bool:
+        """Whether the queue is a file beside the server, which then runs its own worker."""
+        return not self.queue_url
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the environment; `overrides` win. Raises SettingsInvalid naming every fault at once."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = [
+            f"  {str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
+        raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from error

@@ -1,0 +1,1 @@
+"""Visual anomaly detection from normal pictures alone: images in, verdicts out."""

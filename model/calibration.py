@@ -1,0 +1,107 @@
+"""From raw scores of normal pictures to a threshold that keeps the false-alarm rate people ask for.
+
+The scores must be out of sample: each picture scored by a memory bank that had not seen it. Scores of the
+training pictures themselves are far too low and would flag most good pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PROVISIONAL_BELOW = 10
+SUSPECT_Z = 6.0
+SUSPECT_SHARE = 0.1
+COLD_START_Z = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Out-of-sample scores of the normal pictures, and the threshold that they support.
+
+    scores: float64 (n,), ascending; raw scores of normal pictures by a bank that had not seen them.
+    alarm_rate: the false-alarm rate asked for, in (0, 1).
+    chosen: a threshold that people or confirmed abnormal pictures set; None leaves it to the scores.
+
+    Follows split conformal prediction: Vovk, Gammerman and Shafer (2005); Bates et al., "Testing for outliers
+    with conformal p-values" (2023), section 2.
+    """
+
+    scores: NDArray[np.float64]
+    alarm_rate: float = 0.05
+    chosen: float | None = None
+
+    @property
+    def attainable_rate(self) -> float:
+        """The smallest false-alarm rate that n calibration scores can promise: 1 / (n + 1)."""
+        return 1 / (len(self.scores) + 1)
+
+    @property
+    def provisional(self) -> bool:
+        """Too few normal pictures for any promise: the threshold is a robust guess."""
+        return len(self.scores) < PROVISIONAL_BELOW
+
+    @property
+    def threshold(self) -> float:
+        """Raw scores above it are abnormal."""
+        if self.chosen is not None:
+            return self.chosen
+        if self.provisional:
+            return _robust_threshold(self.scores)
+        return conformal_threshold(self.scores, self.alarm_rate)
+
+    def p_value(self, raw_score: float) -> float:
+        """Share of normal pictures at least this strange, counting the picture itself, in (0, 1]."""
+        at_least = len(self.scores) - np.searchsorted(self.scores, raw_score, side="left")
+        return float((at_least + 1) / (len(self.scores) + 1))
+
+    def score(self, raw_score: float) -> float:
+        """What people see, in (0, 1): 0.25 is the typical normal picture, 0.5 the threshold.
+
+        Strictly increasing and never clamped, so that no two pictures lose their order.
+        """
+        typical = float(np.median(self.scores))
+        scale = max(self.threshold - typical, 1e-6 * max(self.threshold, 1e-6))
+        x = (raw_score - self.threshold) / scale
+        return 0.5 + 0.5 * x / (1 + abs(x))
+
+
+def conformal_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+    """The ceil((1 - rate)(n + 1))-th smallest of n scores: a new normal picture exceeds it at most `rate` often.
+
+    With fewer than 1 / rate - 1 scores only their maximum is left, which promises 1 / (n + 1).
+    """
+    n = len(scores)
+    rank = math.ceil((1 - alarm_rate) * (n + 1))
+    return float(np.sort(scores)[min(rank, n) - 1])
+
+
+def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the normal pictures look so unlike the rest that a person should check them again -> bool (n,).
+
+    Robust z-scores (median and MAD) above SUSPECT_Z, at most SUSPECT_SHARE of all and none among fewer than
+    ten: one abnormal picture tagged normal by mistake must not raise the threshold for all.
+    """
+    n = len(scores)
+    if n < PROVISIONAL_BELOW:
+        return np.zeros(n, dtype=bool)
+    z = (scores - np.median(scores)) / _robust_spread(scores)
+    most = math.floor(SUSPECT_SHARE * n)
+    strangest = np.argsort(-z)[:most]
+    marked = np.zeros(n, dtype=bool)
+    marked[strangest] = z[strangest] > SUSPECT_Z
+    return marked
+
+
+def _robust_threshold(scores: NDArray[np.float64]) -> float:
+    return float(np.median(scores) + COLD_START_Z * _robust_spread(scores))
+
+
+def _robust_spread(scores: NDArray[np.float64]) -> float:
+    """A standard deviation that a few outliers do not move: 1.4826 MAD, at least 2 % of the median."""
+    middle = float(np.median(scores))
+    mad = 1.4826 * float(np.median(np.abs(scores - middle)))
+    return max(mad, 0.02 * abs(middle), 1e-9)

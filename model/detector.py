@@ -1,0 +1,292 @@
+"""AnomalyDetector: learns what normal looks like and judges pictures against it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import artifact
+from model.calibration import Calibration, conformal_threshold, suspects
+from model.embedding import Embedder, Embedding
+from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
+from model.images import ImageSource
+from model.memory_bank import MemoryBank, build_bank
+from model.prediction import Prediction, Verdict, explain
+from model.regions import Map, find_regions
+
+FEWEST_NORMALS = 2
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """What a detector is made of. Two detectors of one config and the same pictures are equal.
+
+    backbone: name of the frozen network. image_size: side in pixels that pictures are resized to.
+    bank_rows: most patch embeddings that are remembered. top_share: share of a picture's patches, the
+    strangest, whose mean distance is its raw score. alarm_rate: share of normal pictures that may be called
+    abnormal. folds: parts of the cross-fit. seed: of the coreset selection.
+    """
+
+    backbone: str = "efficientnet_lite2"
+    image_size: int = 256
+    bank_rows: int = 2000
+    top_share: float = 0.01
+    alarm_rate: float = 0.05
+    folds: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingImage:
+    """One normal picture that the detector was given.
+
+    raw_score: by a bank that had not seen it. suspect: set aside as probably not normal; a person should look.
+    """
+
+    name: str
+    raw_score: float
+    suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """Everything that training produces.
+
+    looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
+    """
+
+    bank: MemoryBank
+    calibration: Calibration
+    pixel_threshold: float
+    looks: Tensor
+    names: tuple[str, ...]
+    training: tuple[TrainingImage, ...]
+
+
+class AnomalyDetector:
+    """Learns from normal pictures alone; calls others normal or abnormal, with a score and the place.
+
+    >>> detector = AnomalyDetector().fit(normal_paths)      # doctest: +SKIP
+    >>> detector.predict(["new.jpg"])[0].verdict            # doctest: +SKIP
+    <Verdict.NORMAL: 'normal'>
+    """
+
+    def __init__(self, config: DetectorConfig | None = None, *, embedder: Embedder | None = None) -> None:
+        self.config = config or DetectorConfig()
+        self.embedder = embedder or Embedder(self.config.backbone, self.config.image_size)
+        self._fitted: _Fitted | None = None
+
+    # Learning
+
+    def fit(self, images: Iterable[ImageSource], *, progress: Progress | None = None) -> Self:
+        """Learns from normal pictures: paths, bytes or Pillow images.
+
+        progress: called with (phase, done, total). Raises ImageUnreadable at the first picture that cannot be
+        read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
+        """
+        sources = list(images)
+        embeddings: list[Embedding] = []
+        for source, item in zip(sources, self.embedder.embed(sources), strict=True):
+            if isinstance(item, ImageUnreadable):
+                raise ImageUnreadable(f"{_name(source, len(embeddings))}: {item}") from item
+            embeddings.append(item)
+            _report(progress, "reading pictures", len(embeddings), len(sources))
+        names = [_name(source, position) for position, source in enumerate(sources)]
+        return self.fit_embeddings(embeddings, names, progress=progress)
+
+    def fit_embeddings(
+        self, embeddings: Sequence[Embedding], names: Sequence[str], *, progress: Progress | None = None
+    ) -> Self:
+        """Learns from pictures that are embedded already; `names` tells them apart."""
+        if len(embeddings) < FEWEST_NORMALS:
+            raise NotEnoughNormals(len(embeddings), FEWEST_NORMALS)
+        torch.set_grad_enabled(False)
+        stacks = [embedding.patches.flatten(0, 1).float() for embedding in embeddings]  # (P, C) each
+        scores, peaks = self._cross_fit(stacks, progress)
+        doubtful = suspects(scores)
+        kept = [index for index in range(len(stacks)) if not doubtful[index]]
+        _report(progress, "building the memory", 0, 1)
+        self._fitted = _Fitted(
+            bank=self._bank([stacks[index] for index in kept]),
+            calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
+            pixel_threshold=conformal_threshold(peaks[kept], self.config.alarm_rate),
+            looks=torch.stack([stacks[index].mean(dim=0) for index in kept]),
+            names=tuple(names[index] for index in kept),
+            training=tuple(
+                TrainingImage(name, float(score), bool(suspect))
+                for name, score, suspect in zip(names, scores, doubtful, strict=True)
+            ),
+        )
+        _report(progress, "building the memory", 1, 1)
+        return self
+
+    def _cross_fit(
+        self, stacks: Sequence[Tensor], progress: Progress | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Raw score and highest patch distance of each picture, by a bank of the other folds' -> (n,), (n,)."""
+        n = len(stacks)
+        folds = min(self.config.folds, n)
+        scores, peaks = np.empty(n), np.empty(n)
+        for fold in range(folds):
+            bank = self._bank([stack for index, stack in enumerate(stacks) if index % folds != fold])
+            for index in range(fold, n, folds):
+                distances = bank.distances(stacks[index])
+                scores[index] = self._raw_score(distances)
+                peaks[index] = float(distances.max())
+            _report(progress, "measuring false alarms", fold + 1, folds)
+        return scores, peaks
+
+    def _bank(self, stacks: Sequence[Tensor]) -> MemoryBank:
+        owners = torch.repeat_interleave(torch.arange(len(stacks)), torch.tensor([len(s) for s in stacks]))
+        return build_bank(torch.cat(list(stacks)), owners, self.config.bank_rows, seed=self.config.seed)
+
+    def _raw_score(self, distances: Tensor) -> float:
+        count = max(1, math.ceil(self.config.top_share * len(distances)))
+        return float(distances.topk(count).values.mean())
+
+    # Judging
+
+    def predict(self, images: Iterable[ImageSource]) -> list[Prediction]:
+        """Judges pictures. Raises ImageUnreadable at the first that cannot be read; see `predict_each`."""
+        predictions = []
+        for item in self.predict_each(images):
+            if isinstance(item, ImageUnreadable):
+                raise item
+            predictions.append(item)
+        return predictions
+
+    def predict_each(self, images: Iterable[ImageSource]) -> Iterator[Prediction | ImageUnreadable]:
+        """One prediction, or the reason why there is none, for each picture in turn."""
+        for item in self.embedder.embed(images):
+            yield item if isinstance(item, ImageUnreadable) else self.judge(item)
+
+    def judge(self, embedding: Embedding) -> Prediction:
+        """The verdict on one embedded picture."""
+        fitted = self._known
+        patches = embedding.patches.flatten(0, 1).float()  # (P, C)
+        distances = fitted.bank.distances(patches)
+        anomaly_map: Map = distances.reshape(embedding.patches.shape[:2]).numpy()
+        raw_score = self._raw_score(distances)
+        p_value = fitted.calibration.p_value(raw_score)
+        verdict = Verdict.ABNORMAL if raw_score > fitted.calibration.threshold else Verdict.NORMAL
+        regions = find_regions(anomaly_map, fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
+        look = patches.mean(dim=0)
+        nearest = int((fitted.looks - look).square().sum(dim=1).argmin())
+        return Prediction(
+            score=fitted.calibration.score(raw_score),
+            raw_score=raw_score,
+            p_value=p_value,
+            verdict=verdict,
+            anomaly_map=anomaly_map,
+            pixel_threshold=fitted.pixel_threshold,
+            regions=regions,
+            nearest_normal=fitted.names[nearest],
+            reason=explain(verdict, p_value, regions, len(fitted.calibration.scores)),
+            width=embedding.width,
+            height=embedding.height,
+        )
+
+    # What it knows
+
+    @property
+    def calibration(self) -> Calibration:
+        return self._known.calibration
+
+    @property
+    def training(self) -> tuple[TrainingImage, ...]:
+        """The pictures it was given, with their out-of-sample scores and which were set aside."""
+        return self._known.training
+
+    def with_threshold(self, threshold: float | None) -> AnomalyDetector:
+        """The same detector with a raw-score threshold chosen by people; None gives the conformal one back."""
+        other = AnomalyDetector(self.config, embedder=self.embedder)
+        calibration = replace(self._known.calibration, chosen=threshold)
+        other._fitted = replace(self._known, calibration=calibration)
+        return other
+
+    @property
+    def _known(self) -> _Fitted:
+        if self._fitted is None:
+            raise AnomalyError("the detector has learned nothing yet: call fit with normal pictures first")
+        return self._fitted
+
+    # Keeping
+
+    def to_bytes(self) -> bytes:
+        """The trained detector as the content of one safetensors file."""
+        fitted = self._known
+        meta = {
+            "config": asdict(self.config),
+            "pixel_threshold": fitted.pixel_threshold,
+            "chosen": fitted.calibration.chosen,
+            "names": fitted.names,
+            "training": [asdict(image) for image in fitted.training],
+        }
+        arrays = {
+            "bank_rows": fitted.bank.rows.half().numpy(),
+            "bank_owners": fitted.bank.owners.int().numpy(),
+            "scores": fitted.calibration.scores,
+            "looks": fitted.looks.numpy(),
+        }
+        return artifact.to_bytes(meta, arrays)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, embedder: Embedder | None = None) -> AnomalyDetector:
+        """The inverse of to_bytes. Raises ArtifactInvalid on a damaged or foreign file."""
+        meta, arrays = artifact.from_bytes(content)
+        try:
+            detector = cls(DetectorConfig(**meta["config"]), embedder=embedder)
+            detector._fitted = _restore(meta, arrays, detector.config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactInvalid(f"the saved model is incomplete ({error}): train it again") from error
+        return detector
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the trained detector to one file, all or nothing."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial.write_bytes(self.to_bytes())
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, embedder: Embedder | None = None) -> AnomalyDetector:
+        """Reads a file that `save` wrote. Raises ArtifactInvalid when it is missing, damaged or foreign."""
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise ArtifactInvalid(f"{path} cannot be read: {error.strerror}") from error
+        return cls.from_bytes(content, embedder=embedder)
+
+
+def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> _Fitted:
+    return _Fitted(
+        bank=MemoryBank(
+            torch.from_numpy(arrays["bank_rows"]).float(), torch.from_numpy(arrays["bank_owners"]).long()
+        ),
+        calibration=Calibration(arrays["scores"], config.alarm_rate, meta["chosen"]),
+        pixel_threshold=float(meta["pixel_threshold"]),
+        looks=torch.from_numpy(arrays["looks"]),
+        names=tuple(meta["names"]),
+        training=tuple(TrainingImage(**image) for image in meta["training"]),
+    )
+
+
+def _name(source: ImageSource, position: int) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {position + 1}"
+
+
+def _report(progress: Progress | None, phase: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(phase, done, total)

@@ -1,0 +1,88 @@
+"""Pictures to patch embeddings, in batches; a picture that cannot be read costs only its own place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.backbone import BACKBONES, Backbone, load_backbone
+from model.errors import ImageUnreadable
+from model.images import MAX_PIXELS, ImageSource, read_image, to_array
+
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """patches: float16 (h, w, C), the picture's patch embeddings. width, height: pixels of the upright picture."""
+
+    patches: Tensor
+    width: int
+    height: int
+
+
+class Embedder:
+    """Reads pictures and embeds them with one frozen backbone, loaded when first needed.
+
+    image_size: side in pixels of the square that every picture is resized to.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        image_size: int,
+        *,
+        weights: Path | None = None,
+        device: str = "auto",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        multiple = BACKBONES[backbone].multiple if backbone in BACKBONES else 1
+        self.backbone_name = backbone
+        self.image_size = max(multiple, round(image_size / multiple) * multiple)
+        self.max_pixels = max_pixels
+        self._weights = weights
+        self._device = device
+
+    @property
+    def key(self) -> str:
+        """Names everything that embeddings depend on besides the picture."""
+        custom = f"-{self._weights.name}-{self._weights.stat().st_size}" if self._weights else ""
+        return f"{self.backbone_name}-{self.image_size}{custom}"
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The network. Raises BackboneUnavailable when its weights cannot be had."""
+        return load_backbone(self.backbone_name, weights=self._weights, device=self._device)
+
+    def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
+        """One embedding, or the reason why there is none, for each source in turn."""
+        remaining = iter(sources)
+        while chunk := list(islice(remaining, BATCH)):
+            yield from self._embed_batch(chunk)
+
+    def _embed_batch(self, sources: list[ImageSource]) -> list[Embedding | ImageUnreadable]:
+        read = [self._read(source) for source in sources]
+        arrays = [item[0] for item in read if not isinstance(item, ImageUnreadable)]
+        if not arrays:
+            return [item for item in read if isinstance(item, ImageUnreadable)]
+        patches = iter(self.backbone.embed(torch.from_numpy(np.stack(arrays))))
+        return [
+            item if isinstance(item, ImageUnreadable) else Embedding(next(patches), item[1], item[2])
+            for item in read
+        ]
+
+    def _read(self, source: ImageSource) -> tuple[np.ndarray, int, int] | ImageUnreadable:
+        """The network's input, uint8 (S, S, 3), and the picture's width and height."""
+        try:
+            picture = read_image(source, enough=self.image_size, max_pixels=self.max_pixels)
+        except ImageUnreadable as error:
+            return error
+        side = self.image_size
+        return to_array(picture.image, (side, side)), picture.width, picture.height

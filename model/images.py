@@ -1,0 +1,133 @@
+"""Pictures in, RGB out: safe decoding, orientation and resizing.
+
+Everything a camera, a scanner or a phone writes is brought to 8-bit RGB, upright. Decoders that can run
+foreign code or read other files (EPS, PDF, WMF ...) are never tried, and a picture's size is checked in its
+header before a single pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from model.errors import ImageUnreadable
+
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".avif", ".jp2")
+)
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture and the size that people see it at.
+
+    image: RGB, upright; a JPEG may have been decoded at a reduced scale.
+    width, height: pixels of the upright original.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+
+
+def read_image(source: ImageSource, *, enough: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decodes `source` (path, bytes, open file or Pillow image) to upright 8-bit RGB.
+
+    enough: shorter side in pixels that the caller can use; lets the JPEG decoder skip finer detail.
+    Raises ImageUnreadable with the reason when the picture is missing, damaged, too large or too small.
+    """
+    try:
+        # A deliberately huge picture is refused by our own check, not by Pillow's warning.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with _open(source) as image:
+                return _decode(image, enough, max_pixels)
+    except ImageUnreadable:
+        raise
+    except FileNotFoundError as error:
+        raise ImageUnreadable("the file does not exist") from error
+    except UnidentifiedImageError as error:
+        raise ImageUnreadable("not a picture in a known format (JPEG, PNG, TIFF, WebP, BMP, GIF)") from error
+    except Image.DecompressionBombError as error:
+        raise ImageUnreadable(f"more than the {max_pixels:,} pixels allowed") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
+        raise ImageUnreadable(f"damaged or incomplete: {error}") from error
+
+
+def to_array(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Resizes to size = (height, width) with antialiasing -> uint8 (H, W, 3)."""
+    height, width = size
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def find_images(root: Path) -> list[Path]:
+    """Every picture file below `root`, sorted, hidden files and folders left out."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+
+
+def _open(source: ImageSource) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source.copy()
+    if isinstance(source, bytes):
+        if not source:
+            raise ImageUnreadable("the file is empty")
+        return Image.open(io.BytesIO(source), formats=FORMATS)
+    if isinstance(source, str | os.PathLike) and Path(source).is_file() and not Path(source).stat().st_size:
+        raise ImageUnreadable("the file is empty")
+    return Image.open(source, formats=FORMATS)
+
+
+def _decode(image: Image.Image, enough: int | None, max_pixels: int) -> Picture:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageUnreadable(f"{width} x {height} is more than the {max_pixels:,} pixels allowed")
+    if min(width, height) < MIN_SIDE:
+        raise ImageUnreadable(f"{width} x {height} is too small: at least {MIN_SIDE} pixels a side are needed")
+    if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 swap the sides
+        width, height = height, width
+    if enough is not None:
+        image.draft("RGB", (2 * enough, 2 * enough))
+    upright = ImageOps.exif_transpose(image)
+    return Picture(_to_rgb(upright), width, height)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _from_deep_grey(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(background, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """16-bit and float greys to 8 bit, on the smallest usual scale that holds them.
+
+    Cameras often store 12 bits in 16; divided by 65,535 such a picture would be black.
+    """
+    values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ImageUnreadable("holds values that are not numbers")
+    peak = float(values.max(initial=0.0))
+    full_scale = next((scale for scale in (1.0, 255.0, 4095.0, 65535.0) if peak <= scale), peak)
+    eight_bit = np.clip(values * (255.0 / full_scale), 0, 255).astype(np.uint8)
+    return Image.fromarray(eight_bit).convert("RGB")

@@ -1,0 +1,72 @@
+"""The memory of what is normal: a coreset of patch embeddings, searched by exact nearest neighbour.
+
+Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022). Greedy k-center selection:
+Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach" (2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SELECTION_DIMS = 64
+POOL_FACTOR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBank:
+    """rows: float32 (M, C), patch embeddings of normal pictures. owners: int64 (M,), the picture of each row."""
+
+    rows: Tensor
+    owners: Tensor
+
+    def distances(self, patches: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Euclidean distance of each patch to its nearest row: float32 (P, C) -> (P,).
+
+        hidden: bool (M,), rows to leave out, as if their pictures had never been seen.
+        """
+        squares = (self.rows * self.rows).sum(dim=1)  # (M,)
+        if hidden is not None:
+            squares = squares.masked_fill(hidden, torch.inf)
+        gram = torch.addmm(squares[None], patches, self.rows.T, alpha=-2)  # (P, M) = |m|^2 - 2 x.m
+        nearest = gram.amin(dim=1) + (patches * patches).sum(dim=1)
+        return nearest.clamp_min(0).sqrt()
+
+
+def build_bank(patches: Tensor, owners: Tensor, size: int, *, seed: int) -> MemoryBank:
+    """Keeps `size` of the N patches so that every patch has a kept one near: float32 (N, C), int64 (N,).
+
+    The patches are first thinned at random to a few times `size`, which keeps the selection's cost the same
+    however many pictures there are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pool = torch.randperm(len(patches), generator=generator)[: POOL_FACTOR * size]
+    chosen = pool[greedy_coreset(patches[pool], size, generator)]
+    return MemoryBank(patches[chosen].contiguous(), owners[chosen].contiguous())
+
+
+def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Indices of `size` rows, each the farthest from those before it: float32 (N, C) -> int64 (size,).
+
+    Distances are taken after a random projection to SELECTION_DIMS, which keeps them nearly
+    (Johnson and Lindenstrauss, 1984).
+    """
+    n, channels = patches.shape
+    if n <= size:
+        return torch.arange(n)
+    points = patches
+    if channels > SELECTION_DIMS:
+        projection = torch.randn(channels, SELECTION_DIMS, generator=generator) / SELECTION_DIMS**0.5
+        points = patches @ projection
+    squares = (points * points).sum(dim=1)
+    chosen = torch.empty(size, dtype=torch.int64)
+    chosen[0] = int(torch.randint(n, (1,), generator=generator))
+    nearest = torch.full((n,), torch.inf)
+    for step in range(1, size):
+        newest = chosen[step - 1]
+        distance = torch.addmv(squares + squares[newest], points, points[newest], alpha=-2)
+        torch.minimum(nearest, distance, out=nearest)
+        chosen[step] = nearest.argmax()
+    return chosen
