@@ -7,6 +7,8 @@ a flag bit, two bits that choose a width, its length less one in that width, and
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,7 @@ def encode_mask(mask: NDArray[np.bool_]) -> list[int]:
     starts = np.concatenate([[0], edges, [flat.size]]) if flat.size else np.array([0])
     parts = [f"{flat.size * CHANNELS:032b}", f"{VALUE_BITS - 1:05b}"]
     parts += [f"{bits - 1:04b}" for bits in LENGTH_BITS]
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in pairwise(starts):
         parts += _runs(int(stop - start) * CHANNELS, 255 if flat[start] else 0)
     stream = "".join(parts)
     stream += "0" * (-len(stream) % 8)

@@ -81,9 +81,7 @@ class Dataset:
     def held_out(self, split: Split) -> tuple[LabelledImage, ...]:
         """The pictures of dev or test: never trained on."""
         trained = {image.task_id for image in self.training}
-        return tuple(
-            image for image in self.labelled if image.split is split and image.task_id not in trained
-        )
+        return tuple(image for image in self.labelled if image.split is split and image.task_id not in trained)
 
     @property
     def fingerprint(self) -> str:
@@ -138,7 +136,7 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
 
 def image_uri(task: Task, config: LabelConfig) -> str | None:
     """The address of a task's picture, or None if its data has none under the config's key."""
-    data = task.get("data")
+    data = task.get("data") if isinstance(task, dict) else None
     uri = data.get(config.image_key) if isinstance(data, dict) else None
     return uri if isinstance(uri, str) and uri.strip() else None
 

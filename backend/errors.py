@@ -33,3 +33,11 @@ class QueueUnreachable(BackendError):
 
 class UnknownVersion(BackendError):
     """A project has no model version of that name."""
+
+
+class UnknownProject(BackendError):
+    """No project of that id has connected."""
+
+
+class NotAllowed(BackendError):
+    """The caller did not prove who they are."""

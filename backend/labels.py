@@ -89,9 +89,7 @@ class LabelConfig:
         return Verdict.NORMAL if is_normal else Verdict.ABNORMAL
 
 
-def parse_config(
-    xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels: Sequence[str] = ()
-) -> LabelConfig:
+def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels: Sequence[str] = ()) -> LabelConfig:
     """Reads a labelling config. Raises LabelConfigUnusable, showing a config that fits.
 
     normal_labels, abnormal_labels: the names that the choices have, where they are none of the usual ones.
@@ -149,6 +147,11 @@ def _sides(
         rest = tuple(name for name in names if name not in normal + abnormal)
         return normal or rest, abnormal or rest
     return normal, abnormal
+
+
+def means_normal(name: str) -> bool:
+    """Whether a choice or folder of this name means normal, in any of the usual words."""
+    return bool(_matching([name], NORMAL_NAMES))
 
 
 def _matching(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:

@@ -42,7 +42,11 @@ def _fill(control: Control, prediction: Prediction, image: str) -> Iterator[Resu
             "image_rotation": 0,
         }
         if control.tag == "BrushLabels":
-            yield place | {"id": control.name, "value": _brush(control, prediction), "score": prediction.score}
+            yield place | {
+                "id": control.name,
+                "value": _brush(control, prediction),
+                "score": prediction.score,
+            }
             return
         draw = DRAWERS[control.tag]
         for number, region in enumerate(prediction.regions):

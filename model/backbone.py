@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -78,7 +77,8 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
             " give a local file, or use efficientnet_lite0, which needs neither"
         ) from error
     target = _device(device)
-    network.eval().requires_grad_(False).to(target, memory_format=torch.channels_last)
+    network.eval().requires_grad_(False).to(target)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, target)
 
 
@@ -180,9 +180,7 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise BackboneUnavailable(
-            "dinov2_small needs timm: pip install 'label-studio-anomaly[dinov2]'"
-        ) from error
+        raise BackboneUnavailable("dinov2_small needs timm: pip install 'label-studio-anomaly[dinov2]'") from error
     vit = timm.create_model(
         "vit_small_patch14_dinov2", pretrained=weights is None, dynamic_img_size=True, num_classes=0
     )
@@ -193,13 +191,22 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
 
 BACKBONES: dict[str, Recipe] = {
     "efficientnet_lite0": Recipe(
-        _efficientnet_lite(0, 1.0, 1.0, (4, 10), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"), LITE_MEAN, LITE_STD, 32
+        _efficientnet_lite(0, 1.0, 1.0, (4, 10), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        LITE_MEAN,
+        LITE_STD,
+        32,
     ),
     "efficientnet_lite1": Recipe(
-        _efficientnet_lite(1, 1.0, 1.1, (6, 14), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"), LITE_MEAN, LITE_STD, 32
+        _efficientnet_lite(1, 1.0, 1.1, (6, 14), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        LITE_MEAN,
+        LITE_STD,
+        32,
     ),
     "efficientnet_lite2": Recipe(
-        _efficientnet_lite(2, 1.1, 1.2, (6, 14), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"), LITE_MEAN, LITE_STD, 32
+        _efficientnet_lite(2, 1.1, 1.2, (6, 14), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+        LITE_MEAN,
+        LITE_STD,
+        32,
     ),
     "resnet18": Recipe(_resnet("resnet18", "ResNet18_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32),
     "wide_resnet50_2": Recipe(

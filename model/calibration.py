@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.prediction import Verdict
+
 PROVISIONAL_BELOW = 10
 SUSPECT_Z = 6.0
 SUSPECT_SHARE = 0.1
@@ -52,6 +54,9 @@ class Calibration:
         if self.provisional:
             return _robust_threshold(self.scores)
         return conformal_threshold(self.scores, self.alarm_rate)
+
+    def verdict(self, raw_score: float) -> Verdict:
+        return Verdict.ABNORMAL if raw_score > self.threshold else Verdict.NORMAL
 
     def p_value(self, raw_score: float) -> float:
         """Share of normal pictures at least this strange, counting the picture itself, in (0, 1]."""

@@ -179,7 +179,7 @@ class AnomalyDetector:
         anomaly_map: Map = distances.reshape(embedding.patches.shape[:2]).numpy()
         raw_score = self._raw_score(distances)
         p_value = fitted.calibration.p_value(raw_score)
-        verdict = Verdict.ABNORMAL if raw_score > fitted.calibration.threshold else Verdict.NORMAL
+        verdict = fitted.calibration.verdict(raw_score)
         regions = find_regions(anomaly_map, fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
         look = patches.mean(dim=0)
         nearest = int((fitted.looks - look).square().sum(dim=1).argmin())
@@ -196,6 +196,10 @@ class AnomalyDetector:
             width=embedding.width,
             height=embedding.height,
         )
+
+    def raw_score(self, embedding: Embedding) -> float:
+        """Only the raw score of an embedded picture; cheaper than a whole prediction."""
+        return self._raw_score(self._known.bank.distances(embedding.patches.flatten(0, 1).float()))
 
     # What it knows
 
@@ -272,9 +276,7 @@ class AnomalyDetector:
 
 def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> _Fitted:
     return _Fitted(
-        bank=MemoryBank(
-            torch.from_numpy(arrays["bank_rows"]).float(), torch.from_numpy(arrays["bank_owners"]).long()
-        ),
+        bank=MemoryBank(torch.from_numpy(arrays["bank_rows"]).float(), torch.from_numpy(arrays["bank_owners"]).long()),
         calibration=Calibration(arrays["scores"], config.alarm_rate, meta["chosen"]),
         pixel_threshold=float(meta["pixel_threshold"]),
         looks=torch.from_numpy(arrays["looks"]),

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -76,7 +76,7 @@ class Block(nn.Module):
             y = F.relu6(self._bn0(self._expand_conv(y)))
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self.residual else y
+        return torch.add(x, y) if self.residual else y
 
     def fuse(self) -> None:
         """Folds each batch norm into its convolution: same numbers, fewer passes over memory."""
@@ -151,5 +151,3 @@ def _fuse(module: nn.Module, conv: str, norm: str) -> None:
 def to_input(batch: Tensor) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) as the published weights expect it."""
     return (batch.permute(0, 3, 1, 2).float() - 127.0) / 128.0
-
-

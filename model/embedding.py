@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.backbone import BACKBONES, Backbone, load_backbone
@@ -74,11 +75,10 @@ class Embedder:
             return [item for item in read if isinstance(item, ImageUnreadable)]
         patches = iter(self.backbone.embed(torch.from_numpy(np.stack(arrays))))
         return [
-            item if isinstance(item, ImageUnreadable) else Embedding(next(patches), item[1], item[2])
-            for item in read
+            item if isinstance(item, ImageUnreadable) else Embedding(next(patches), item[1], item[2]) for item in read
         ]
 
-    def _read(self, source: ImageSource) -> tuple[np.ndarray, int, int] | ImageUnreadable:
+    def _read(self, source: ImageSource) -> tuple[NDArray[np.uint8], int, int] | ImageUnreadable:
         """The network's input, uint8 (S, S, 3), and the picture's width and height."""
         try:
             picture = read_image(source, enough=self.image_size, max_pixels=self.max_pixels)

@@ -156,7 +156,10 @@ def significantly_worse(
     losses = 0
     for _ in range(resamples):
         rows = np.concatenate(
-            [generator.choice(normal_rows, len(normal_rows)), generator.choice(abnormal_rows, len(abnormal_rows))]
+            [
+                generator.choice(normal_rows, len(normal_rows)),
+                generator.choice(abnormal_rows, len(abnormal_rows)),
+            ]
         )
         losses += auroc(candidate[rows], abnormal[rows]) < auroc(current[rows], abnormal[rows])
     return losses >= 0.95 * resamples

@@ -19,10 +19,8 @@ def overlay(image: Image.Image, anomaly_map: Map, pixel_threshold: float) -> Ima
     shown = image.copy()
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     grey = np.asarray(shown.convert("L").convert("RGB"), dtype=np.float32)
-    strength = upsample(anomaly_map, grey.shape[:2]) / pixel_threshold
+    strength = upsample(anomaly_map, (shown.height, shown.width)) / pixel_threshold
     opacity = 0.75 * np.clip((strength - 0.5) / 0.5, 0, 1)[..., None]
     redness = np.clip(strength - 1.0, 0, 1)
-    colour = np.stack(
-        [np.full_like(redness, 255), 220 * (1 - redness), np.zeros_like(redness)], axis=-1
-    )
+    colour = np.stack([np.full_like(redness, 255), 220 * (1 - redness), np.zeros_like(redness)], axis=-1)
     return Image.fromarray((grey * (1 - opacity) + colour * opacity).astype(np.uint8))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model.errors import ImageUnreadable
@@ -66,7 +67,7 @@ def read_image(source: ImageSource, *, enough: int | None = None, max_pixels: in
         raise ImageUnreadable(f"damaged or incomplete: {error}") from error
 
 
-def to_array(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resizes to size = (height, width) with antialiasing -> uint8 (H, W, 3)."""
     height, width = size
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))

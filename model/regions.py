@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
-from contourpy import contour_generator
+from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -41,8 +42,7 @@ class Region:
 def upsample(anomaly_map: Map, shape: tuple[int, int]) -> Map:
     """Bilinear, cell centres kept in place: float32 (h, w) -> float32 shape = (H, W)."""
     coordinates = [
-        (np.arange(fine) + 0.5) * (coarse / fine) - 0.5
-        for coarse, fine in zip(anomaly_map.shape, shape, strict=True)
+        (np.arange(fine) + 0.5) * (coarse / fine) - 0.5 for coarse, fine in zip(anomaly_map.shape, shape, strict=True)
     ]
     grid = np.meshgrid(*coordinates, indexing="ij")
     fine_map: Map = ndimage.map_coordinates(anomaly_map, grid, order=1, mode="nearest").astype(np.float32)
@@ -106,7 +106,8 @@ def _region(
 def _outline(place: NDArray[np.float32], level: float) -> tuple[tuple[float, float], ...]:
     """The longest contour line of one place, thinned to a polygon that people can edit."""
     padded = np.pad(place, 1)
-    lines = contour_generator(z=padded).lines(level)
+    generator = contour_generator(z=padded, line_type=LineType.Separate)
+    lines = cast(list[NDArray[np.float64]], generator.lines(level))
     longest = max(lines, key=len, default=np.zeros((0, 2)))
     step = max(1, len(longest) // 60)
     height, width = place.shape

@@ -1,0 +1,230 @@
+"""HTTP: Label Studio's ML backend protocol, and every project's state as JSON."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend import __version__
+from backend.errors import LabelConfigUnusable, NotAllowed, QueueUnreachable, UnknownProject
+from backend.labels import LabelConfig, parse_config
+from backend.predicting import empty_result
+from backend.services import Services
+from backend.status import project_status
+from model.errors import AnomalyError
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+WEBHOOK_HEADER = "X-Anomaly-Secret"
+STATUS_OF = {NotAllowed: 401, UnknownProject: 404, LabelConfigUnusable: 400, QueueUnreachable: 503}
+
+
+class Message(BaseModel):
+    """Label Studio's requests grow from release to release; unknown fields are welcome."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+
+class SetupRequest(Message):
+    """project: the id, with its creation time after a dot. schema: the labelling config."""
+
+    project: str | int
+    config_xml: str = Field("", alias="schema")
+
+
+class PredictRequest(Message):
+    tasks: list[Any]
+    project: str | int | None = None
+    label_config: str | None = None
+
+
+class WebhookRequest(Message):
+    action: str
+    project: Json = {}
+
+
+def create_app(services: Services) -> FastAPI:
+    """The web application around `services`."""
+    app = FastAPI(title="label-studio-anomaly", version=__version__)
+    app.state.services = services
+    app.add_exception_handler(AnomalyError, _explain)
+    app.add_exception_handler(RequestValidationError, _explain_request)
+    protected = [Depends(_authenticate)]
+    app.get("/")(health)
+    app.get("/health")(health)
+    app.post("/setup", dependencies=protected)(setup)
+    app.post("/predict", dependencies=protected)(predict)
+    app.get("/versions", dependencies=protected)(versions)
+    app.post("/webhook", dependencies=[Depends(_check_webhook)], status_code=200)(webhook)
+    app.get("/projects", dependencies=protected)(projects)
+    app.get("/projects/{project_id}/status", dependencies=protected)(status)
+    app.get("/projects/{project_id}/evaluation", dependencies=protected)(evaluation)
+    return app
+
+
+# Access
+
+
+def _services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+Parts = Annotated[Services, Depends(_services)]
+Credentials = Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]
+
+
+def _authenticate(parts: Parts, credentials: Credentials) -> None:
+    if parts.settings.basic_auth_user and not _is_user(parts, credentials):
+        raise NotAllowed("wrong or missing user and password (BASIC_AUTH_USER, BASIC_AUTH_PASS)")
+
+
+def _check_webhook(request: Request, parts: Parts, credentials: Credentials) -> None:
+    """Events of Label Studio carry no password; the backend gives its webhook a secret header instead."""
+    secret = parts.settings.webhook_secret.get_secret_value()
+    if not secret:
+        return
+    given = request.headers.get(WEBHOOK_HEADER, "")
+    if not secrets.compare_digest(given.encode(), secret.encode()) and not _is_user(parts, credentials):
+        raise NotAllowed(f"the webhook's {WEBHOOK_HEADER} header is wrong or missing (WEBHOOK_SECRET)")
+
+
+def _is_user(parts: Services, credentials: HTTPBasicCredentials | None) -> bool:
+    user = parts.settings.basic_auth_user
+    password = parts.settings.basic_auth_pass.get_secret_value()
+    if not user or credentials is None:
+        return False
+    same_user = secrets.compare_digest(credentials.username.encode(), user.encode())
+    same_password = secrets.compare_digest(credentials.password.encode(), password.encode())
+    return same_user and same_password
+
+
+# Label Studio's protocol
+
+
+async def health() -> Json:
+    """Answers at once, whatever else is going on."""
+    return {"status": "UP", "model_class": "AnomalyDetector", "version": __version__}
+
+
+def setup(body: SetupRequest, parts: Parts) -> Json:
+    """The promoted version of a project. A labelling config that does not fit is refused with one that does."""
+    project_id = _project_id(body.project)
+    _config(body.config_xml, parts)
+    if not parts.registry.knows(project_id):
+        parts.registry.remember(project_id)
+        try:
+            parts.jobs.request_sync(project_id)
+        except QueueUnreachable as error:
+            log.warning("project %s: %s; the next reconcile finds it", project_id, error)
+    return {"model_version": parts.predictor.version(project_id)}
+
+
+def predict(body: PredictRequest, parts: Parts) -> Json:
+    """One result for each task, in order."""
+    project_id = _project_of(body)
+    try:
+        config = _config(body.label_config or "", parts)
+    except LabelConfigUnusable as error:
+        log.warning("project %s: %s", project_id, error)
+        version = parts.predictor.version(project_id)
+        return {"results": [empty_result(version, str(error)) for _ in body.tasks]}
+    answer = parts.predictor.predict(project_id, body.tasks, config)
+    if not answer.in_time:
+        parts.jobs.request_sync(project_id)
+    return {"results": answer.results}
+
+
+def versions(parts: Parts) -> Json:
+    """The names of all model versions, newest first."""
+    found = [version for project in parts.registry.projects() for version in parts.registry.versions(project)]
+    found.sort(key=lambda version: version.created_at, reverse=True)
+    return {"versions": [version.name for version in found]}
+
+
+def webhook(body: WebhookRequest, parts: Parts) -> Json:
+    """A hint that something changed; whatever it was, the project is brought up to date soon."""
+    if "id" not in body.project:
+        return {"status": "ignored", "detail": f"{body.action} names no project"}
+    project_id = _project_id(body.project["id"])
+    parts.jobs.request_sync(project_id, force=body.action == "START_TRAINING")
+    return {"status": "queued", "job": f"project-{project_id}"}
+
+
+# State
+
+
+def projects(parts: Parts) -> Json:
+    """All connected projects, each with its status."""
+    return {"projects": [_status(project_id, parts) for project_id in parts.registry.projects()]}
+
+
+def status(project_id: int, parts: Parts) -> Json:
+    """Where a project stands, and what to do next."""
+    _known(project_id, parts)
+    return _status(project_id, parts)
+
+
+def evaluation(project_id: int, parts: Parts) -> Json:
+    """How well the promoted version does on what people confirmed."""
+    _known(project_id, parts)
+    version = parts.registry.current(project_id)
+    found = parts.registry.evaluation(project_id, version) if version else None
+    if found is None:
+        raise UnknownProject(f"project {project_id} has no model yet, so there is nothing to evaluate")
+    return found
+
+
+def _status(project_id: int, parts: Services) -> Json:
+    return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)
+
+
+def _known(project_id: int, parts: Services) -> None:
+    if not parts.registry.knows(project_id):
+        raise UnknownProject(f"project {project_id} is not connected: add this backend under its Model settings")
+
+
+# Requests and answers
+
+
+def _config(xml: str, parts: Services) -> LabelConfig:
+    return parse_config(xml, normal_labels=parts.settings.normal_labels, abnormal_labels=parts.settings.abnormal_labels)
+
+
+def _project_of(body: PredictRequest) -> int:
+    if body.project is not None:
+        return _project_id(body.project)
+    first = body.tasks[0] if body.tasks else None
+    if isinstance(first, dict) and "project" in first:
+        return _project_id(first["project"])
+    raise UnknownProject("the request names no project")
+
+
+def _project_id(value: Any) -> int:
+    """Label Studio sends 7 as 7, "7" or "7.1795480240", the time of its creation after the dot."""
+    head = str(value).partition(".")[0]
+    if not head.isdecimal() or len(head) > 18:
+        raise UnknownProject(f"{str(value)[:50]!r} is not a project's id")
+    return int(head)
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    status_code = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
+    log.log(logging.ERROR if status_code >= 500 else logging.WARNING, "%s: %s", request.url.path, error)
+    headers = {"WWW-Authenticate": "Basic"} if status_code == 401 else None
+    return JSONResponse({"error": str(error)}, status_code, headers)
+
+
+def _explain_request(request: Request, error: Exception) -> Response:
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in faults)
+    return JSONResponse({"error": f"the request cannot be understood: {told}"}, 400)

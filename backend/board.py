@@ -1,0 +1,78 @@
+"""The notice board: what every process knows of a project's state, kept in the queue's storage.
+
+Only news that may be lost: whatever matters is in Label Studio or in the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import Any
+
+import redis
+from huey import Huey
+
+from backend.errors import QueueUnreachable
+from backend.registry import now
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+FAULTS = (redis.RedisError, sqlite3.Error, OSError)
+MOST_PROBLEMS = 200
+
+
+class Board:
+    """Reads and writes news of projects. Writing never fails a job: an unreachable queue costs the news only."""
+
+    def __init__(self, queue: Huey) -> None:
+        self._queue = queue
+
+    def news(self, project_id: int) -> Json:
+        """Everything known of a project. Raises QueueUnreachable."""
+        try:
+            return self._queue.get(_news_key(project_id), peek=True) or {}
+        except FAULTS as error:
+            raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
+
+    def post(self, project_id: int, **news: Any) -> None:
+        """Adds or replaces entries."""
+        try:
+            known = self._queue.get(_news_key(project_id), peek=True) or {}
+            self._queue.put(_news_key(project_id), known | news | {"updated_at": now()})
+        except FAULTS as error:
+            log.warning("project %s: the status cannot be saved: %s", project_id, error)
+
+    def problems(self, project_id: int) -> list[Json]:
+        """Pictures that could not be used: {task_id, uri, reason, at}, by task. Raises QueueUnreachable."""
+        try:
+            known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
+        except FAULTS as error:
+            raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
+        return [known[key] for key in sorted(known, key=int)]
+
+    def note_pictures(
+        self, project_id: int, failed: dict[int, tuple[str, str]], solved: list[int] | None = None
+    ) -> None:
+        """Notes which tasks' pictures failed, {task id: (uri, reason)}, and which work (again)."""
+        for task_id, (uri, reason) in failed.items():
+            log.warning("project %s, task %s: %s: %s", project_id, task_id, uri[:200], reason)
+        try:
+            known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
+            kept = {key: value for key, value in known.items() if int(key) not in (solved or ())}
+            for task_id, (uri, reason) in failed.items():
+                kept[str(task_id)] = {"task_id": task_id, "uri": uri[:500], "reason": reason, "at": now()}
+            if kept != known:
+                newest = sorted(kept.items(), key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
+                self._queue.put(_problems_key(project_id), dict(newest))
+        except FAULTS as error:
+            log.warning("project %s: the status cannot be saved: %s", project_id, error)
+
+
+def _news_key(project_id: int) -> str:
+    return f"news:{project_id}"
+
+
+def _problems_key(project_id: int) -> str:
+    return f"problems:{project_id}"

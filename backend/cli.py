@@ -1,0 +1,130 @@
+"""The command `label-studio-anomaly`: a thin skin over the service and the model package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from backend import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code. What people did wrong is told in one line, without a traceback."""
+    from model.errors import AnomalyError
+
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(COMMANDS[options.command](options))
+    except AnomalyError as error:
+        print(f"label-studio-anomaly: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="label-studio-anomaly", description="Visual anomaly detection for Label Studio."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="answer Label Studio; settings come from the environment")
+    serve.add_argument("--host", help="address to listen on (HOST, 0.0.0.0)")
+    serve.add_argument("--port", type=int, help="port to listen on (PORT, 9090)")
+    serve.add_argument(
+        "--no-worker",
+        action="store_true",
+        help="only answer; a worker elsewhere shares the queue and folders",
+    )
+
+    worker = commands.add_parser("worker", help="train and pre-annotate in the background")
+    worker.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
+
+    demo = commands.add_parser("demo", help="a real Label Studio with this backend and example pictures")
+    demo.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help="a folder of your own pictures")
+    demo.add_argument("--directory", type=Path, default=Path(".demo"), help="where it is kept (.demo)")
+    demo.add_argument("--port", type=int, default=8080, help="Label Studio's port (8080)")
+    demo.add_argument("--backend-port", type=int, default=9090, help="the backend's port (9090)")
+
+    train = commands.add_parser("train", help="learn from a folder of normal pictures, without Label Studio")
+    train.add_argument("folder", type=Path, metavar="FOLDER", help="normal pictures, also in sub-folders")
+    train.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write")
+    train.add_argument("--alarm-rate", type=_share, default=0.05, help="false-alarm rate to keep (0.05)")
+    _add_backbone(train)
+
+    predict = commands.add_parser("predict", help="judge pictures with a trained model, without Label Studio")
+    predict.add_argument("paths", nargs="+", type=Path, metavar="FOLDER_OR_FILE", help="pictures to judge")
+    predict.add_argument("--model", type=Path, required=True, metavar="MODEL", help="file that train wrote")
+    predict.add_argument("--json", action="store_true", help="one JSON object a picture instead of a table")
+    predict.add_argument("--save", type=Path, metavar="DIR", help="write a heat-map picture for each")
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
+    predict.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+    return parser
+
+
+def _add_backbone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", help="the frozen network (default: the packaged one)")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side that pictures are resized to")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1, such as 0.05")
+    return value
+
+
+# Nothing heavy is imported before it is needed: --help and mistakes are answered at once.
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from backend.server import serve
+
+    return serve(options.host, options.port, own_worker=not options.no_worker)
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from backend.server import work
+
+    return work(with_parent=options.with_parent)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from backend.demo import run_demo
+
+    return run_demo(options.images, options.directory, options.port, options.backend_port)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from backend.folders import train_folder
+
+    return train_folder(
+        options.folder,
+        options.output,
+        alarm_rate=options.alarm_rate,
+        backbone=options.backbone,
+        image_size=options.image_size,
+        device=options.device,
+        weights=options.weights,
+    )
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from backend.folders import predict_paths
+
+    return predict_paths(
+        options.paths,
+        options.model,
+        as_json=options.json,
+        save=options.save,
+        device=options.device,
+        weights=options.weights,
+    )
+
+
+COMMANDS = {"serve": _serve, "worker": _worker, "demo": _demo, "train": _train, "predict": _predict}

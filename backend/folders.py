@@ -1,0 +1,153 @@
+"""Training and judging plain folders of pictures, without Label Studio."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from backend.errors import BackendError
+from backend.labels import means_normal
+from model.detector import AnomalyDetector, DetectorConfig
+from model.embedding import Embedder, Embedding
+from model.errors import ImageUnreadable
+from model.heatmap import overlay
+from model.images import find_images, read_image
+from model.prediction import Prediction
+
+
+def train_folder(
+    folder: Path,
+    output: Path,
+    *,
+    alarm_rate: float,
+    backbone: str | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    weights: Path | None = None,
+) -> int:
+    """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read."""
+    paths = _normal_pictures(folder)
+    config = replace(DetectorConfig(), alarm_rate=alarm_rate)
+    config = replace(config, backbone=backbone) if backbone else config
+    config = replace(config, image_size=image_size) if image_size else config
+    embedder = Embedder(config.backbone, config.image_size, weights=weights, device=device)
+    embeddings: list[Embedding] = []
+    names: list[str] = []
+    found = zip(paths, embedder.embed(paths), strict=True)
+    for path, item in tqdm(found, total=len(paths), desc="reading pictures", unit="picture", file=sys.stderr):
+        if isinstance(item, ImageUnreadable):
+            _tell(f"{path}: {item}")
+        else:
+            embeddings.append(item)
+            names.append(str(path.relative_to(folder)))
+    detector = AnomalyDetector(config, embedder=embedder).fit_embeddings(embeddings, names)
+    detector.save(output)
+    _summarise(detector, output)
+    return 0
+
+
+def predict_paths(
+    paths: Sequence[Path],
+    model: Path,
+    *,
+    as_json: bool,
+    save: Path | None = None,
+    device: str = "auto",
+    weights: Path | None = None,
+) -> int:
+    """Judges pictures and folders of pictures; prints a table, or one JSON object a picture."""
+    detector = AnomalyDetector.load(model)
+    config = detector.config
+    detector.embedder = Embedder(config.backbone, config.image_size, weights=weights, device=device)
+    pictures = list(_pictures(paths))
+    width = max((len(str(path)) for path in pictures), default=10)
+    if not as_json:
+        print(f"{'picture':{width}}  verdict   score  p-value  places  reason")
+    results = zip(pictures, detector.predict_each(pictures), strict=True)
+    for path, item in tqdm(results, total=len(pictures), unit="picture", file=sys.stderr, disable=None):
+        row = _row(path, item)
+        print(json.dumps(row) if as_json else _line(row, item, width), flush=True)
+        if isinstance(item, ImageUnreadable):
+            _tell(f"{path}: {item}")
+        elif save:
+            _save_heatmap(path, item, save)
+    return 0
+
+
+def _normal_pictures(folder: Path) -> list[Path]:
+    """The pictures to learn from. Where sub-folders are sorted by verdict, only the normal ones are taken."""
+    if not folder.is_dir():
+        raise BackendError(f"{folder} is not a folder: give one that holds pictures of normal items")
+    normal = [child for child in sorted(folder.iterdir()) if child.is_dir() and means_normal(child.name)]
+    for child in normal:
+        _tell(f"learning from {child} only: its name says that these pictures are the normal ones")
+    paths = [path for root in (normal or [folder]) for path in find_images(root)]
+    if not paths:
+        raise BackendError(f"no pictures below {folder}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
+    return paths
+
+
+def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from find_images(path)
+        else:
+            yield path
+
+
+def _row(path: Path, item: Prediction | ImageUnreadable) -> dict[str, Any]:
+    if isinstance(item, ImageUnreadable):
+        empty = dict.fromkeys(("score", "raw_score", "p_value", "verdict"))
+        return {"path": str(path)} | empty | {"regions": [], "error": str(item)}
+    return {
+        "path": str(path),
+        "score": item.score,
+        "raw_score": item.raw_score,
+        "p_value": item.p_value,
+        "verdict": item.verdict.value,
+        "regions": [asdict(region) for region in item.regions],
+        "nearest_normal": item.nearest_normal,
+        "reason": item.reason,
+        "error": None,
+    }
+
+
+def _line(row: dict[str, Any], item: Prediction | ImageUnreadable, width: int) -> str:
+    if isinstance(item, ImageUnreadable):
+        return f"{row['path']:{width}}  -             -        -       -  {item}"
+    return (
+        f"{row['path']:{width}}  {item.verdict.value:8}  {item.score:.3f}    {item.p_value:.3f}"
+        f"  {len(item.regions):6}  {item.reason}"
+    )
+
+
+def _save_heatmap(path: Path, prediction: Prediction, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = read_image(path).image
+    name = "-".join(path.with_suffix("").parts[-3:]).strip("/.")
+    overlay(picture, prediction.anomaly_map, prediction.pixel_threshold).save(folder / f"{name}.heatmap.jpg")
+
+
+def _summarise(detector: AnomalyDetector, output: Path) -> None:
+    calibration = detector.calibration
+    _tell(f"learned from {len(calibration.scores)} normal pictures; saved to {output}")
+    if calibration.provisional:
+        _tell("the threshold is provisional: at least 10 pictures are needed for a false-alarm rate to count on")
+    elif calibration.attainable_rate > calibration.alarm_rate:
+        _tell(
+            f"these pictures support a false-alarm rate of {100 * calibration.attainable_rate:.1f} %, not yet"
+            f" the {100 * calibration.alarm_rate:g} % asked for"
+        )
+    for image in detector.training:
+        if image.suspect:
+            _tell(f"left out, probably not normal, please check: {image.name}")
+
+
+def _tell(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)

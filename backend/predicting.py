@@ -1,0 +1,112 @@
+"""Answers /predict: one result for each task, in order, whatever happens to single pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.board import Board
+from backend.dataset import image_uri
+from backend.labels import LabelConfig
+from backend.pictures import Pictures
+from backend.registry import Registry
+from backend.results import prediction_result
+from backend.settings import Settings
+from model.embedding import Embedding
+
+Json = dict[str, Any]
+
+UNTRAINED = "untrained"
+
+
+@dataclass(slots=True)
+class Answer:
+    """The results of one request, and what became of its pictures.
+
+    in_time: False when time ran out; the tasks left then have empty results and need a background job.
+    """
+
+    results: list[Json] = field(default_factory=list)
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    solved: list[int] = field(default_factory=list)
+    in_time: bool = True
+
+
+class Predictor:
+    """Predicts with the promoted version. Thread-safe; one request at a time uses the network."""
+
+    def __init__(self, settings: Settings, registry: Registry, pictures: Pictures, board: Board) -> None:
+        self._seconds = settings.predict_seconds
+        self._registry = registry
+        self._pictures = pictures
+        self._board = board
+        self._lock = threading.Lock()
+
+    def version(self, project_id: int) -> str:
+        """The promoted version's name, or UNTRAINED."""
+        return self._registry.current(project_id) or UNTRAINED
+
+    def predict(self, project_id: int, tasks: Sequence[Any], config: LabelConfig) -> Answer:
+        """Exactly one result for each task.
+
+        A task without a model, a readable picture or time left gets an empty result with the reason.
+        """
+        version = self._registry.current(project_id)
+        if version is None:
+            return Answer([empty_result(UNTRAINED, "there is no model yet") for _ in tasks])
+        deadline = time.monotonic() + self._seconds
+        with self._lock:
+            answer = self._answer(project_id, version, tasks, config, deadline)
+        self._board.note_pictures(project_id, answer.failed, answer.solved)
+        return answer
+
+    def _answer(
+        self, project_id: int, version: str, tasks: Sequence[Any], config: LabelConfig, deadline: float
+    ) -> Answer:
+        detector = self._registry.detector(project_id, version)
+        places = [(image_uri(task, config), _task_id(task)) for task in tasks]
+        embeddings = self._pictures.embed_each(
+            ((uri, task_id) for uri, task_id in places if uri is not None), detector.config
+        )
+        answer = Answer()
+        for uri, task_id in places:
+            item = self._next(uri, embeddings, deadline, config)
+            if isinstance(item, Embedding):
+                prediction = detector.judge(item)
+                result = prediction_result(prediction, config)
+                answer.results.append({"result": result, "score": prediction.score, "model_version": version})
+                answer.solved.append(task_id)
+            elif item is None:
+                answer.in_time = False
+                answer.results.append(empty_result(version, "out of time; a background job sends it"))
+            else:
+                answer.failed[task_id] = (uri or "", str(item))
+                answer.results.append(empty_result(version, str(item)))
+        return answer
+
+    def _next(
+        self,
+        uri: str | None,
+        embeddings: Iterator[Embedding | Exception],
+        deadline: float,
+        config: LabelConfig,
+    ) -> Embedding | Exception | str | None:
+        """The next picture's embedding, the reason why there is none, or None when time is up."""
+        if uri is None:
+            return f"the task's data has no picture under {config.image_key!r}"
+        if time.monotonic() > deadline:
+            return None
+        return next(embeddings)
+
+
+def empty_result(version: str, reason: str) -> Json:
+    """A place-holder that keeps the order of the others; Label Studio ignores the reason, people need it."""
+    return {"result": [], "score": None, "model_version": version, "error": reason}
+
+
+def _task_id(task: Any) -> int:
+    task_id = task.get("id") if isinstance(task, dict) else None
+    return task_id if isinstance(task_id, int) else 0

@@ -1,0 +1,55 @@
+"""The job queue: Huey over an embedded SQLite file, or over Redis for any number of workers.
+
+Messages travel as JSON: whoever can write to the queue cannot make a worker run code of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime
+from typing import Any
+
+from huey import Huey, PriorityRedisExpireHuey, SqliteHuey
+from huey.registry import Message
+from huey.serializer import Serializer
+
+from backend.settings import Settings
+
+NAME = "label-studio-anomaly"
+RESPONSE_SECONDS = 3
+
+log = logging.getLogger(__name__)
+
+
+class JsonSerializer(Serializer):  # type: ignore[misc]
+    """Huey's messages and values as JSON instead of pickle."""
+
+    def _serialize(self, data: Any) -> bytes:
+        if isinstance(data, Message):
+            fields = data._asdict()
+            eta = fields["eta"]
+            data = {"message": fields | {"eta": eta.isoformat() if eta else None}}
+        return json.dumps(data).encode()
+
+    def _deserialize(self, data: bytes) -> Any:
+        value = json.loads(bytes(data))
+        if isinstance(value, dict) and "message" in value:
+            fields = value["message"]
+            eta = fields["eta"]
+            return Message(**fields | {"eta": datetime.fromisoformat(eta) if eta else None})
+        return value
+
+
+def open_queue(settings: Settings) -> Huey:
+    """The queue that the settings name. Redis is not contacted yet."""
+    common = {"results": False, "serializer": JsonSerializer()}
+    if settings.embedded:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return SqliteHuey(NAME, filename=str(settings.data_dir / "queue.db"), **common)
+    return PriorityRedisExpireHuey(
+        NAME,
+        url=settings.queue_url,
+        socket_connect_timeout=RESPONSE_SECONDS,
+        **common,
+    )

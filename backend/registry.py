@@ -1,0 +1,184 @@
+"""Model versions: immutable folders, one atomic pointer to the promoted one, rollback.
+
+Layout below MODEL_DIR, which may be a folder or an object store that fsspec knows:
+
+    7/project.json                      what is known of project 7
+    7/current.json                      the pointer: which version is promoted, since when, why
+    7/versions/<version>/model.safetensors, manifest.json, evaluation.json
+
+A version is complete once its manifest is there; the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import threading
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from backend.errors import UnknownVersion
+from model.detector import AnomalyDetector
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """What is known of one trained model besides the model itself.
+
+    name: content-derived, stable. fingerprint: of the training set. normals: pictures that it learned from.
+    training_tasks: the tasks that it was given. recipe: of the settings that it depends on. seconds: how long
+    training took.
+    """
+
+    name: str
+    project_id: int
+    created_at: str
+    fingerprint: str
+    normals: int
+    training_tasks: tuple[int, ...]
+    recipe: str
+    seconds: float
+    provisional: bool
+    threshold: float
+    alarm_rate: float
+    attainable_rate: float
+
+
+class Registry:
+    """The versions of all projects below one folder or bucket."""
+
+    def __init__(self, root: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._loaded: dict[int, tuple[str, AnomalyDetector]] = {}
+        self._lock = threading.Lock()
+
+    # Projects
+
+    def projects(self) -> list[int]:
+        """The ids of all projects that have ever connected."""
+        if not self._fs.exists(self._root):
+            return []
+        self._fs.invalidate_cache()
+        names = [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(self._root, detail=False)]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def knows(self, project_id: int) -> bool:
+        return bool(self._fs.exists(self._path(project_id, "project.json")))
+
+    def remember(self, project_id: int) -> None:
+        """Makes a project known; does nothing for one that is."""
+        if not self.knows(project_id):
+            self._write_json({"connected_at": now()}, project_id, "project.json")
+
+    # Versions
+
+    def save(self, version: ModelVersion, detector: AnomalyDetector, evaluation: Json) -> None:
+        """Stores a version. It is not promoted yet."""
+        self._write(detector.to_bytes(), version.project_id, "versions", version.name, "model.safetensors")
+        self.save_evaluation(version.project_id, version.name, evaluation)
+        self._write_json(asdict(version), version.project_id, "versions", version.name, "manifest.json")
+
+    def versions(self, project_id: int) -> list[ModelVersion]:
+        """All complete versions, oldest first."""
+        folder = self._path(project_id, "versions")
+        self._fs.invalidate_cache()
+        if not self._fs.exists(folder):
+            return []
+        names = [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(folder, detail=False)]
+        found = [self._manifest(project_id, name) for name in names]
+        return sorted((version for version in found if version), key=lambda version: version.created_at)
+
+    def version(self, project_id: int, name: str) -> ModelVersion:
+        """One version. Raises UnknownVersion."""
+        found = self._manifest(project_id, name)
+        if found is None:
+            raise UnknownVersion(f"project {project_id} has no model version {name!r}")
+        return found
+
+    def save_evaluation(self, project_id: int, name: str, evaluation: Json) -> None:
+        self._write_json(evaluation, project_id, "versions", name, "evaluation.json")
+
+    def evaluation(self, project_id: int, name: str) -> Json | None:
+        return self._read_json(project_id, "versions", name, "evaluation.json")
+
+    # The pointer
+
+    def current(self, project_id: int) -> str | None:
+        """The promoted version's name."""
+        pointer = self._read_json(project_id, "current.json")
+        return None if pointer is None else str(pointer["version"])
+
+    def promote(self, project_id: int, name: str, reason: str) -> None:
+        """Makes a complete version the one in charge, at once for every server. Raises UnknownVersion."""
+        self.version(project_id, name)
+        pointer = {
+            "version": name,
+            "promoted_at": now(),
+            "reason": reason,
+            "before": self.current(project_id),
+        }
+        self._write_json(pointer, project_id, "current.json")
+
+    def detector(self, project_id: int, name: str) -> AnomalyDetector:
+        """A version's detector; the last one asked for stays in memory."""
+        with self._lock:
+            loaded = self._loaded.get(project_id)
+            if loaded and loaded[0] == name:
+                return loaded[1]
+        content = self._read(project_id, "versions", name, "model.safetensors")
+        if content is None:
+            raise UnknownVersion(f"project {project_id} has no model version {name!r}")
+        detector = AnomalyDetector.from_bytes(content)
+        with self._lock:
+            self._loaded[project_id] = (name, detector)
+        return detector
+
+    # Files
+
+    def _manifest(self, project_id: int, name: str) -> ModelVersion | None:
+        if "/" in name or name.startswith("."):
+            return None
+        content = self._read_json(project_id, "versions", name, "manifest.json")
+        if content is None:
+            return None
+        return ModelVersion(**content | {"training_tasks": tuple(content["training_tasks"])})
+
+    def _path(self, project_id: int, *parts: str) -> str:
+        return posixpath.join(self._root, str(project_id), *parts)
+
+    def _read(self, project_id: int, *parts: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(self._path(project_id, *parts)))
+        except FileNotFoundError:
+            return None
+
+    def _read_json(self, project_id: int, *parts: str) -> Json | None:
+        content = self._read(project_id, *parts)
+        return None if content is None else json.loads(content)
+
+    def _write_json(self, content: Json, project_id: int, *parts: str) -> None:
+        self._write(json.dumps(content, indent=1, sort_keys=True).encode(), project_id, *parts)
+
+    def _write(self, content: bytes, project_id: int, *parts: str) -> None:
+        """All or nothing: in a folder the whole file is moved into place; object stores do so by nature."""
+        path = self._path(project_id, *parts)
+        if not isinstance(self._fs, LocalFileSystem):
+            self._fs.pipe_file(path, content)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(f"{path}.{os.getpid()}.{threading.get_ident()}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

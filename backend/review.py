@@ -1,0 +1,164 @@
+"""Re-evaluation: a model's verdicts compared with what people confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend.board import Board
+from backend.dataset import Dataset, LabelledImage
+from backend.pictures import Pictures
+from backend.registry import now
+from model.detector import AnomalyDetector
+from model.embedding import Embedding
+from model.evaluation import evaluate, significantly_worse
+from model.prediction import Verdict
+from model.splits import Split
+
+Json = dict[str, Any]
+
+ENOUGH_OF_EACH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One held-out picture: what people confirmed and how the model scores it without having learned it.
+
+    cross_fitted: the picture was learned for want of others; its score is by a memory that had not seen it.
+    """
+
+    image: LabelledImage
+    score: float
+    raw_score: float
+    p_value: float
+    predicted: Verdict
+    cross_fitted: bool
+
+    def to_json(self) -> Json:
+        prior = self.image.prior
+        return {
+            "task_id": self.image.task_id,
+            "uri": self.image.uri,
+            "split": self.image.split.value,
+            "confirmed": self.image.verdict.value,
+            "predicted": self.predicted.value,
+            "score": self.score,
+            "raw_score": self.raw_score,
+            "p_value": self.p_value,
+            "independent": self.image.independent,
+            "cross_fitted": self.cross_fitted,
+            "before_confirmation": prior
+            and {"model_version": prior.model_version, "score": prior.score, "verdict": prior.verdict.value},
+        }
+
+
+def held_out_cases(
+    project_id: int, detector: AnomalyDetector, dataset: Dataset, pictures: Pictures, board: Board
+) -> list[Case]:
+    """Scores every confirmed picture of dev and test that can be read."""
+    learned = {image.name: image.raw_score for image in detector.training}
+    wanted = [image for image in dataset.labelled if image.split is not Split.TRAIN]
+    cases = [
+        _case(detector, image, learned[str(image.task_id)], cross_fitted=True)
+        for image in wanted
+        if str(image.task_id) in learned
+    ]
+    unseen = [image for image in wanted if str(image.task_id) not in learned]
+    failed: dict[int, tuple[str, str]] = {}
+    embeddings = pictures.embed_each(((image.uri, image.task_id) for image in unseen), detector.config)
+    for image, embedding in zip(unseen, embeddings, strict=True):
+        if isinstance(embedding, Embedding):
+            cases.append(_case(detector, image, detector.raw_score(embedding), cross_fitted=False))
+        else:
+            failed[image.task_id] = (image.uri, str(embedding))
+    board.note_pictures(project_id, failed)
+    return sorted(cases, key=lambda case: case.image.task_id)
+
+
+def _case(detector: AnomalyDetector, image: LabelledImage, raw_score: float, *, cross_fitted: bool) -> Case:
+    calibration = detector.calibration
+    return Case(
+        image=image,
+        score=calibration.score(raw_score),
+        raw_score=raw_score,
+        p_value=calibration.p_value(raw_score),
+        predicted=calibration.verdict(raw_score),
+        cross_fitted=cross_fitted,
+    )
+
+
+def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Dataset, cases: Sequence[Case]) -> Json:
+    """The evaluation of one version, as it is saved with it and served."""
+    calibration = detector.calibration
+    return {
+        "project_id": project_id,
+        "model_version": version,
+        "evaluated_at": now(),
+        "threshold": {
+            "raw_score": calibration.threshold,
+            "alarm_rate": calibration.alarm_rate,
+            "attainable_alarm_rate": calibration.attainable_rate,
+            "provisional": calibration.provisional,
+            "normals": len(calibration.scores),
+        },
+        "dev": _section([case for case in cases if case.image.split is Split.DEV]),
+        "test": _section([case for case in cases if case.image.split is Split.TEST]),
+        "held_out": _section(cases),
+        "before_confirmation": _before_confirmation(dataset.labelled),
+        "recheck": _recheck(detector),
+        "disputed": list(dataset.disputed),
+        "cases": [case.to_json() for case in cases],
+    }
+
+
+def worse_on_test(candidate: Sequence[Case], current: Sequence[Case]) -> bool:
+    """Whether the candidate orders the same test pictures worse, beyond chance; False with too few to tell."""
+    before = {case.image.task_id: case for case in current if case.image.split is Split.TEST}
+    pairs = [(case, before[case.image.task_id]) for case in candidate if case.image.task_id in before]
+    abnormal = np.array([case.image.verdict is Verdict.ABNORMAL for case, _ in pairs], dtype=bool)
+    if min(abnormal.sum(), (~abnormal).sum()) < ENOUGH_OF_EACH:
+        return False
+    return significantly_worse(
+        np.array([case.raw_score for case, _ in pairs]),
+        np.array([case.raw_score for _, case in pairs]),
+        abnormal,
+    )
+
+
+def _section(cases: Iterable[Case]) -> Json:
+    """Metrics over all of the cases, and over those judged without starting from a prediction."""
+    rows = list(cases)
+    own = [case for case in rows if case.image.independent]
+    return _metrics(rows) | {"independent": _metrics(own), "not_independent": len(rows) - len(own)}
+
+
+def _metrics(cases: Sequence[Case]) -> Json:
+    return evaluate(
+        [case.raw_score for case in cases],
+        [case.image.verdict is Verdict.ABNORMAL for case in cases],
+        [case.predicted is Verdict.ABNORMAL for case in cases],
+    ).to_json()
+
+
+def _before_confirmation(labelled: Iterable[LabelledImage]) -> Json:
+    """What the models in charge had predicted when people confirmed the tasks."""
+    foreseen = [(image, image.prior) for image in labelled if image.prior]
+    own = [(image, prior) for image, prior in foreseen if image.independent]
+
+    def metrics(rows: Sequence[tuple[LabelledImage, Any]]) -> Json:
+        return evaluate(
+            [prior.score for _, prior in rows],
+            [image.verdict is Verdict.ABNORMAL for image, _ in rows],
+            [prior.verdict is Verdict.ABNORMAL for _, prior in rows],
+        ).to_json()
+
+    return metrics(foreseen) | {"independent": metrics(own), "not_independent": len(foreseen) - len(own)}
+
+
+def _recheck(detector: AnomalyDetector) -> list[Json]:
+    """Pictures tagged normal that look least like the others, the strangest first; suspects were set aside."""
+    ordered = sorted(detector.training, key=lambda image: -image.raw_score)
+    return [{"task_id": int(image.name), "raw_score": image.raw_score} for image in ordered if image.suspect]

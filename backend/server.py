@@ -1,0 +1,106 @@
+"""Runs the server and the worker as processes that start, stop and die together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import uvicorn
+
+from backend.app import create_app
+from backend.services import build_services
+from backend.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10
+RESTART_SECONDS = 2.0
+
+
+def serve(host: str | None, port: int | None, *, own_worker: bool) -> int:
+    """Answers Label Studio until stopped. With the embedded queue it keeps a worker process of its own."""
+    given = {"host": host, "port": port}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    set_up_logging(settings)
+    services = build_services(settings)
+    worker = WorkerProcess() if settings.embedded and own_worker else None
+    if worker:
+        worker.start()
+    try:
+        uvicorn.run(
+            create_app(services),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=settings.log_level == "DEBUG",
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    finally:
+        if worker:
+            worker.stop()
+    return 0
+
+
+def work(*, with_parent: bool) -> int:
+    """Trains and pre-annotates until stopped; with_parent: also when the process that started it is gone."""
+    settings = load_settings()
+    set_up_logging(settings)
+    if with_parent:
+        threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
+    build_services(settings).jobs.run_worker()
+    return 0
+
+
+def set_up_logging(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    for noisy in ("httpx", "httpcore", "huey", "PIL", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+class WorkerProcess:
+    """A worker as a child process, started again when it dies. Training never shares the server's process."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        self._process = self._launch()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Lets the job at hand finish, but not for long."""
+        self._stopping.set()
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "backend", "worker", "--with-parent"]
+        # A session of its own: Ctrl-C in the terminal reaches the server, which then stops the worker.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+
+    def _watch(self) -> None:
+        while self._process is not None:
+            code = self._process.wait()
+            if self._stopping.wait(RESTART_SECONDS):
+                return
+            log.error("the worker ended with code %s; starting it again", code)
+            self._process = self._launch()
+
+
+def _stop_when_parent_is_gone() -> None:
+    """The parent holds the other end of our standard input for as long as it lives."""
+    while sys.stdin.buffer.read(1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

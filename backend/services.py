@@ -1,0 +1,39 @@
+"""Puts the parts together: the one place that knows which part needs which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backend.board import Board
+from backend.jobs import Jobs
+from backend.pictures import Pictures
+from backend.predicting import Predictor
+from backend.registry import Registry
+from backend.settings import Settings
+from backend.studio import Studio
+from backend.training import Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that servers and workers share."""
+
+    settings: Settings
+    registry: Registry
+    pictures: Pictures
+    jobs: Jobs
+    predictor: Predictor
+
+
+def build_services(settings: Settings) -> Services:
+    """Builds all parts. Contacts neither Label Studio nor Redis, and loads no network."""
+    registry = Registry(settings.model_dir)
+    pictures = Pictures(settings)
+
+    def make_trainer(board: Board) -> Trainer:
+        studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+        return Trainer(settings, studio, registry, pictures, board)
+
+    jobs = Jobs(settings, registry, make_trainer)
+    predictor = Predictor(settings, registry, pictures, jobs.board)
+    return Services(settings, registry, pictures, jobs, predictor)

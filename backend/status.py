@@ -1,0 +1,80 @@
+"""A project's state in one look: for people who wait, and for machines that watch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.board import Board
+from backend.errors import QueueUnreachable
+from backend.registry import ModelVersion, Registry
+from backend.settings import Settings
+
+Json = dict[str, Any]
+
+
+def project_status(project_id: int, registry: Registry, board: Board, settings: Settings) -> Json:
+    """State, numbers, progress and problems of a project, and one sentence on what to do next."""
+    name = registry.current(project_id)
+    version = registry.version(project_id, name) if name else None
+    try:
+        news, problems, queue_fault = board.news(project_id), board.problems(project_id), None
+    except QueueUnreachable as fault:
+        news, problems, queue_fault = {}, [], str(fault)
+    needed = news.get("normals_needed", 0 if version else settings.min_normals)
+    error = queue_fault or news.get("error")
+    state = _state(version, news, error)
+    return {
+        "project_id": project_id,
+        "state": state,
+        "message": _message(state, version, news, needed, error),
+        "advice": news.get("advice"),
+        "error": error,
+        "model_version": name,
+        "provisional": version.provisional if version else None,
+        "model_normals": version.normals if version else 0,
+        "alarm_rate": version.alarm_rate if version else settings.alarm_rate,
+        "attainable_alarm_rate": version.attainable_rate if version else None,
+        "tasks": news.get("tasks"),
+        "normals": news.get("normals", 0),
+        "abnormals": news.get("abnormals", 0),
+        "training_normals": news.get("training_normals", 0),
+        "held_out": news.get("held_out", 0),
+        "normals_needed": needed,
+        "progress": news.get("progress"),
+        "backfill": news.get("backfill"),
+        "last_training": news.get("last_training"),
+        "disputed": news.get("disputed", []),
+        "without_image": news.get("without_image", []),
+        "problems": problems,
+        "updated_at": news.get("updated_at"),
+    }
+
+
+def _state(version: ModelVersion | None, news: Json, error: str | None) -> str:
+    if news.get("progress"):
+        return "training"
+    if error:
+        return "error"
+    return "ready" if version else "waiting"
+
+
+def _message(state: str, version: ModelVersion | None, news: Json, needed: int, error: str | None) -> str:
+    if state == "training":
+        progress = news["progress"]
+        return f"Training: {progress['phase']}, {progress['done']} of {progress['total']}."
+    if state == "error":
+        return str(error)
+    if version is None:
+        if needed == 0:
+            return "Enough pictures are tagged normal; the training is about to start."
+        pictures = "picture" if needed == 1 else "pictures"
+        return f"Tag {needed} more {pictures} as normal to get the first model."
+    learned = f"{version.name} is in charge; it learned from {version.normals} normal pictures."
+    if version.provisional:
+        return f"{learned} It is provisional: tag at least 10 pictures normal for a false-alarm rate to count on."
+    if version.attainable_rate > version.alarm_rate:
+        return (
+            f"{learned} They support a false-alarm rate of {100 * version.attainable_rate:.0f} %, not yet the"
+            f" {100 * version.alarm_rate:g} % asked for."
+        )
+    return learned

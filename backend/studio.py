@@ -1,0 +1,197 @@
+"""The Label Studio API: what the service reads from and writes to Label Studio.
+
+Accepts personal access tokens (exchanged for short-lived access tokens) and legacy tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+
+from backend.errors import StudioRefused, StudioUnreachable
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+PAGE_SIZE = 500
+ACCESS_SECONDS = 240
+ATTEMPTS = 3
+RETRIED = frozenset((429, 500, 502, 503, 504))
+
+
+class StudioAuth(httpx.Auth):
+    """Adds the Authorization header that the kind of token asks for.
+
+    A personal access token is a refresh token: Label Studio exchanges it for one that lives five minutes.
+    """
+
+    requires_response_body = True
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._token = token
+        self._access = ""
+        self._expires = 0.0
+        self._lock = threading.Lock()
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        if not self._token:
+            yield request
+            return
+        if not is_personal_token(self._token):
+            request.headers["Authorization"] = f"Token {self._token}"
+            yield request
+            return
+        if time.monotonic() >= self._expires:
+            answer = yield httpx.Request("POST", f"{self._url}/api/token/refresh", json={"refresh": self._token})
+            if answer.status_code != 200:
+                raise StudioUnreachable(
+                    "Label Studio refuses the personal access token (LABEL_STUDIO_API_KEY): it may have been"
+                    " revoked; create a new one under Account & Settings"
+                )
+            with self._lock:
+                self._access = answer.json()["access"]
+                self._expires = time.monotonic() + ACCESS_SECONDS
+        request.headers["Authorization"] = f"Bearer {self._access}"
+        yield request
+
+
+def is_personal_token(token: str) -> bool:
+    """Whether the token is a personal access token (a JWT) rather than a legacy one (40 hex digits)."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return False
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        return isinstance(json.loads(payload), dict)
+    except ValueError:
+        return False
+
+
+class Studio:
+    """A client for one Label Studio. Every call raises StudioUnreachable or StudioRefused, nothing else."""
+
+    def __init__(self, url: str, token: str, *, timeout: float = 60.0) -> None:
+        self.url = url
+        self.auth = StudioAuth(url, token)
+        self._client = httpx.Client(base_url=url, auth=self.auth, timeout=httpx.Timeout(timeout, connect=5.0))
+
+    def version(self) -> str:
+        """Label Studio's release, such as 1.23.2."""
+        return str(self._call("GET", "/api/version").get("release", ""))
+
+    def project(self, project_id: int) -> Json:
+        project: Json = self._call("GET", f"/api/projects/{project_id}")
+        return project
+
+    def tasks(self, project_id: int, ids: Sequence[int] | None = None) -> Iterator[Json]:
+        """The project's tasks, or those of `ids`, with annotations and predictions, page by page."""
+        query = {"selectedItems": {"all": False, "included": list(ids)}} if ids is not None else {}
+        page, seen, total = 1, 0, 1
+        while seen < total:
+            params = {
+                "project": project_id,
+                "page": page,
+                "page_size": PAGE_SIZE,
+                "fields": "all",
+                "query": json.dumps(query),
+            }
+            try:
+                answer = self._call("GET", "/api/tasks", params=params)
+            except StudioRefused as error:
+                if error.status == 404 and page > 1:  # tasks were deleted between two pages
+                    return
+                raise
+            tasks, total = answer["tasks"], answer["total"]
+            if not tasks:
+                return
+            yield from tasks
+            seen += len(tasks)
+            page += 1
+
+    def import_predictions(self, project_id: int, predictions: Sequence[Json]) -> int:
+        """Stores predictions {task, result, score, model_version}; returns how many were created."""
+        answer = self._call(
+            "POST", f"/api/projects/{project_id}/import/predictions", json=list(predictions), retry=False
+        )
+        return int(answer.get("created", 0))
+
+    def delete_predictions(self, project_id: int, task_ids: Sequence[int]) -> None:
+        """Deletes every prediction of these tasks."""
+        self._call(
+            "POST",
+            "/api/dm/actions",
+            params={"id": "delete_tasks_predictions", "project": project_id},
+            json={"selectedItems": {"all": False, "included": list(task_ids)}},
+        )
+
+    def backends(self, project_id: int) -> list[Json]:
+        """The ML backends connected to the project."""
+        return self._list("/api/ml", {"project": project_id})
+
+    def rename_backend(self, backend: Json, title: str, user: str = "", password: str = "") -> None:
+        """Sets the backend's title; the project's model version moves with it and keeps sorting by score.
+
+        user, password: of the backend's own Basic auth. Label Studio wants them, the url and the project with
+        every change of a backend.
+        """
+        body = {"url": backend["url"], "project": backend["project"], "title": title}
+        if user:
+            body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
+        self._call("PATCH", f"/api/ml/{backend['id']}", json=body)
+
+    def set_model_version(self, project_id: int, version: str) -> None:
+        """Chooses whose predictions the project shows and sorts by."""
+        self._call("PATCH", f"/api/projects/{project_id}", json={"model_version": version})
+
+    def webhooks(self, project_id: int) -> list[Json]:
+        return self._list("/api/webhooks/", {"project": project_id})
+
+    def set_webhook_headers(self, webhook_id: int, headers: dict[str, str]) -> None:
+        self._call("PATCH", f"/api/webhooks/{webhook_id}/", json={"headers": headers})
+
+    def _list(self, path: str, params: Json) -> list[Json]:
+        answer = self._call("GET", path, params=params)
+        items = answer.get("results", answer) if isinstance(answer, dict) else answer
+        return list(items)
+
+    def _call(self, method: str, path: str, *, retry: bool = True, **content: Any) -> Any:
+        """One API call; safe ones are repeated when Label Studio is restarting or overloaded."""
+        for attempt in range(ATTEMPTS if retry else 1):
+            last = attempt == (ATTEMPTS if retry else 1) - 1
+            try:
+                response = self._client.request(method, path, **content)
+            except httpx.HTTPError as error:
+                if last:
+                    raise StudioUnreachable(
+                        f"Label Studio at {self.url} does not answer ({type(error).__name__}): is it running, and"
+                        " is LABEL_STUDIO_URL right?"
+                    ) from error
+            else:
+                if response.status_code not in RETRIED or last:
+                    return _content(response, method, path)
+            time.sleep(2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _content(response: httpx.Response, method: str, path: str) -> Any:
+    if response.status_code in (401, 403):
+        raise StudioRefused(
+            f"Label Studio refuses {method} {path} ({response.status_code}): LABEL_STUDIO_API_KEY must be a token of"
+            " a user who may change the project; legacy tokens must be enabled in the organisation",
+            response.status_code,
+        )
+    if response.is_error:
+        raise StudioRefused(
+            f"Label Studio answered {response.status_code} to {method} {path}: {response.text[:300]}",
+            response.status_code,
+        )
+    return response.json() if response.content else {}

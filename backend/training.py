@@ -1,0 +1,310 @@
+"""One project from labels to a promoted model: dataset, training, evaluation, promotion, backfill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from backend.board import Board
+from backend.dataset import Dataset, Task, build_dataset, image_uri, is_finished
+from backend.errors import BackendError
+from backend.labels import LabelConfig, parse_config
+from backend.pictures import Pictures
+from backend.registry import ModelVersion, Registry, now
+from backend.results import prediction_result
+from backend.review import held_out_cases, report, worse_on_test
+from backend.settings import Settings
+from backend.studio import Studio
+from model.detector import AnomalyDetector, DetectorConfig
+from model.embedding import Embedding
+from model.errors import NotEnoughNormals
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+FEW_NORMALS = 300
+
+
+class Trainer:
+    """Does one project's work. Safe to repeat: what is done already is not done again."""
+
+    def __init__(
+        self, settings: Settings, studio: Studio, registry: Registry, pictures: Pictures, board: Board
+    ) -> None:
+        self._settings = settings
+        self._studio = studio
+        self._registry = registry
+        self._pictures = pictures
+        self._board = board
+        self._recipe = recipe(settings, pictures)
+
+    def sync(self, project_id: int, *, force: bool = False) -> list[int]:
+        """Brings the project up to date with its labels; returns the tasks that need a prediction.
+
+        force: train even where there is too little new to be worth it (Start Training).
+        """
+        self._registry.remember(project_id)
+        config = self._label_config(project_id)
+        tasks = list(self._studio.tasks(project_id))
+        dataset = build_dataset(tasks, config, self._settings.group_key)
+        self._post_counts(project_id, dataset, len(tasks))
+        current = self._current(project_id)
+        why = why_train(dataset, current, self._settings, self._recipe, force=force)
+        if why:
+            log.info("project %s: training, because %s", project_id, why)
+            current = self._train(project_id, dataset, current, why)
+        elif current:
+            self._review(project_id, dataset, current)
+        if current is None:
+            return []
+        self._announce(project_id, current.name)
+        return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
+
+    def backfill(self, project_id: int, version: str, task_ids: Sequence[int]) -> None:
+        """Pushes predictions of `version` to those of the tasks that still lack them."""
+        if self._registry.current(project_id) != version:
+            return  # superseded; the newer version has its own backfill
+        config = self._label_config(project_id)
+        detector = self._registry.detector(project_id, version)
+        tasks = [task for task in self._studio.tasks(project_id, task_ids) if needs_prediction(task, config, version)]
+        places = [(str(image_uri(task, config)), task["id"]) for task in tasks]
+        predictions: list[Json] = []
+        failed: dict[int, tuple[str, str]] = {}
+        for (uri, task_id), item in zip(places, self._pictures.embed_each(places, detector.config), strict=True):
+            if isinstance(item, Embedding):
+                predictions.append(task_prediction(task_id, detector, item, config, version))
+            else:
+                failed[task_id] = (uri, str(item))
+        self._board.note_pictures(project_id, failed, solved=[row["task"] for row in predictions])
+        self._push(project_id, tasks, predictions)
+
+    # Steps
+
+    def _label_config(self, project_id: int) -> LabelConfig:
+        project = self._studio.project(project_id)
+        return parse_config(
+            project["label_config"],
+            normal_labels=self._settings.normal_labels,
+            abnormal_labels=self._settings.abnormal_labels,
+        )
+
+    def _current(self, project_id: int) -> ModelVersion | None:
+        name = self._registry.current(project_id)
+        return self._registry.version(project_id, name) if name else None
+
+    def _post_counts(self, project_id: int, dataset: Dataset, tasks: int) -> None:
+        self._board.post(
+            project_id,
+            tasks=tasks,
+            normals=len(dataset.normals),
+            abnormals=len(dataset.abnormals),
+            training_normals=len(dataset.training),
+            held_out=len(dataset.labelled) - len(dataset.training),
+            normals_needed=max(0, self._settings.min_normals - len(dataset.training)),
+            disputed=list(dataset.disputed),
+            without_image=list(dataset.without_image)[:200],
+            error=None,
+            advice=_advice(dataset),
+        )
+
+    def _train(self, project_id: int, dataset: Dataset, current: ModelVersion | None, why: str) -> ModelVersion | None:
+        """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
+        started = time.monotonic()
+        config = detector_config(self._settings)
+        name = version_name(dataset, self._recipe)
+        detector = self._fit(project_id, dataset, config)
+        self._progress(project_id, "evaluating", 0, 1)
+        cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
+        version = ModelVersion(
+            name=name,
+            project_id=project_id,
+            created_at=now(),
+            fingerprint=dataset.fingerprint,
+            normals=len(detector.calibration.scores),
+            training_tasks=tuple(image.task_id for image in dataset.training),
+            recipe=self._recipe,
+            seconds=round(time.monotonic() - started, 2),
+            provisional=detector.calibration.provisional,
+            threshold=detector.calibration.threshold,
+            alarm_rate=config.alarm_rate,
+            attainable_rate=detector.calibration.attainable_rate,
+        )
+        self._registry.save(version, detector, report(project_id, name, detector, dataset, cases))
+        log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
+        if current and current.name != name:
+            old = self._registry.detector(project_id, current.name)
+            before = held_out_cases(project_id, old, dataset, self._pictures, self._board)
+            if worse_on_test(cases, before):
+                refusal = f"{name} orders the test pictures worse than {current.name} and was not promoted"
+                log.warning("project %s: %s", project_id, refusal)
+                self._board.post(project_id, progress=None, last_training=_outcome(version, why, refusal))
+                return current
+        self._registry.promote(project_id, name, why)
+        self._board.post(project_id, progress=None, last_training=_outcome(version, why, "promoted"))
+        return version
+
+    def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> AnomalyDetector:
+        training = dataset.training
+        names: list[str] = []
+        embeddings: list[Embedding] = []
+        failed: dict[int, tuple[str, str]] = {}
+        places = [(image.uri, image.task_id) for image in training]
+        for done, (image, item) in enumerate(zip(training, self._pictures.embed_each(places, config), strict=True)):
+            self._progress(project_id, "reading pictures", done, len(training))
+            if isinstance(item, Embedding):
+                names.append(str(image.task_id))
+                embeddings.append(item)
+            else:
+                failed[image.task_id] = (image.uri, str(item))
+        self._board.note_pictures(project_id, failed, solved=[int(name) for name in names])
+        if 2 * len(embeddings) < len(training):
+            reason = next(iter(failed.values()))[1]
+            raise BackendError(
+                f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"
+            )
+        if len(embeddings) < self._settings.min_normals:
+            raise NotEnoughNormals(len(embeddings), self._settings.min_normals)
+        detector = AnomalyDetector(config, embedder=self._pictures.embedder(config))
+        return detector.fit_embeddings(
+            embeddings,
+            names,
+            progress=lambda phase, done, total: self._progress(project_id, phase, done, total),
+        )
+
+    def _progress(self, project_id: int, phase: str, done: int, total: int) -> None:
+        self._board.post(project_id, progress={"phase": phase, "done": done, "total": total})
+
+    def _review(self, project_id: int, dataset: Dataset, current: ModelVersion) -> None:
+        """Compares the promoted version with whatever people have confirmed since."""
+        detector = self._registry.detector(project_id, current.name)
+        cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
+        evaluation = report(project_id, current.name, detector, dataset, cases)
+        self._registry.save_evaluation(project_id, current.name, evaluation)
+
+    def _announce(self, project_id: int, version: str) -> None:
+        """Keeps the backend's title equal to the version: Label Studio then sorts by this version's scores.
+
+        Changes nothing that is right already, because every change comes back as a webhook.
+        """
+        known = {found.name for found in self._registry.versions(project_id)}
+        backends = self._studio.backends(project_id)
+        ours = [backend for backend in backends if backend.get("model_version") in known] or backends
+        if ours and ours[0].get("title") != version:
+            self._studio.rename_backend(
+                ours[0],
+                version,
+                self._settings.basic_auth_user,
+                self._settings.basic_auth_pass.get_secret_value(),
+            )
+        if self._studio.project(project_id).get("model_version") != version:
+            self._studio.set_model_version(project_id, version)
+
+    def _push(self, project_id: int, tasks: Sequence[Task], predictions: Sequence[Json]) -> None:
+        """Replaces the old predictions of unfinished tasks; those of finished ones stay as evidence."""
+        ready = {row["task"] for row in predictions}
+        outdated = [task["id"] for task in tasks if task["id"] in ready and task.get("predictions")]
+        if outdated:
+            self._studio.delete_predictions(project_id, outdated)
+        if not predictions:
+            return
+        created = self._studio.import_predictions(project_id, predictions)
+        if created != len(predictions):
+            raise BackendError(
+                f"Label Studio stored {created} of {len(predictions)} predictions for project {project_id}: does the"
+                " labelling config still fit?"
+            )
+
+
+def why_train(
+    dataset: Dataset,
+    current: ModelVersion | None,
+    settings: Settings,
+    wanted_recipe: str,
+    *,
+    force: bool = False,
+) -> str | None:
+    """Why a training is due, in words, or None."""
+    training = {image.task_id for image in dataset.training}
+    if len(training) < settings.min_normals:
+        return None
+    if force:
+        return "someone asked for it"
+    if current is None:
+        return f"there are {len(training)} normal pictures and no model yet"
+    if current.recipe != wanted_recipe:
+        return "the settings of the model were changed"
+    if dataset.fingerprint == current.fingerprint:
+        return None
+    known = set(current.training_tasks)
+    if known - training:
+        return f"{len(known - training)} of its training labels were changed, deleted or set aside for testing"
+    fresh = len(training - known)
+    if fresh >= max(1, math.ceil(settings.retrain_growth * len(known))):
+        return f"{fresh} new normal pictures"
+    return None
+
+
+def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
+    """Whether an unfinished task with a picture lacks its one prediction of `version`."""
+    if is_finished(task) or image_uri(task, config) is None:
+        return False
+    predictions = task.get("predictions") or []
+    if len(predictions) != 1:
+        return True
+    only = predictions[0]
+    return only.get("model_version") != version or not only.get("result")
+
+
+def task_prediction(
+    task_id: int, detector: AnomalyDetector, embedding: Embedding, config: LabelConfig, version: str
+) -> Json:
+    """One prediction as Label Studio imports it."""
+    prediction = detector.judge(embedding)
+    return {
+        "task": task_id,
+        "result": prediction_result(prediction, config),
+        "score": prediction.score,
+        "model_version": version,
+    }
+
+
+def detector_config(settings: Settings) -> DetectorConfig:
+    """The detector that the settings ask for."""
+    config = DetectorConfig(backbone=settings.backbone, alarm_rate=settings.alarm_rate)
+    return replace(config, image_size=settings.image_size) if settings.image_size else config
+
+
+def recipe(settings: Settings, pictures: Pictures) -> str:
+    """Names all that a model depends on besides its labels."""
+    config = detector_config(settings)
+    parts = json.dumps(asdict(config), sort_keys=True) + pictures.embedder(config).key
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def version_name(dataset: Dataset, recipe_name: str) -> str:
+    """A name derived from what the model depends on: the same labels and settings give the same name."""
+    digest = hashlib.sha256(f"{dataset.fingerprint} {recipe_name}".encode()).hexdigest()
+    return f"normal-{len(dataset.training)}-{digest[:8]}"
+
+
+def _outcome(version: ModelVersion, why: str, result: str) -> Json:
+    return {
+        "version": version.name,
+        "why": why,
+        "result": result,
+        "seconds": version.seconds,
+        "finished_at": now(),
+    }
+
+
+def _advice(dataset: Dataset) -> str | None:
+    if len(dataset.training) > FEW_NORMALS:
+        return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
+    return None
