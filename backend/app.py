@@ -17,6 +17,7 @@ from backend.errors import LabelConfigUnusable, NotAllowed, QueueUnreachable, Un
 from backend.labels import LabelConfig, parse_config
 from backend.predicting import empty_result
 from backend.services import Services
+from backend.settings import WEBHOOK_HEADER
 from backend.status import project_status
 from model.errors import AnomalyError
 
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-WEBHOOK_HEADER = "X-Anomaly-Secret"
 STATUS_OF = {NotAllowed: 401, UnknownProject: 404, LabelConfigUnusable: 400, QueueUnreachable: 503}
 
 

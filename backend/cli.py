@@ -43,12 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker", help="train and pre-annotate in the background")
     worker.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
 
-    demo = commands.add_parser("demo", help="a real Label Studio with this backend and example pictures")
-    demo.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help="a folder of your own pictures")
-    demo.add_argument("--directory", type=Path, default=Path(".demo"), help="where it is kept (.demo)")
-    demo.add_argument("--port", type=int, default=8080, help="Label Studio's port (8080)")
-    demo.add_argument("--backend-port", type=int, default=9090, help="the backend's port (9090)")
-
     train = commands.add_parser("train", help="learn from a folder of normal pictures, without Label Studio")
     train.add_argument("folder", type=Path, metavar="FOLDER", help="normal pictures, also in sub-folders")
     train.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write")
@@ -94,12 +88,6 @@ def _worker(options: argparse.Namespace) -> int:
     return work(with_parent=options.with_parent)
 
 
-def _demo(options: argparse.Namespace) -> int:
-    from backend.demo import run_demo
-
-    return run_demo(options.images, options.directory, options.port, options.backend_port)
-
-
 def _train(options: argparse.Namespace) -> int:
     from backend.folders import train_folder
 
@@ -127,4 +115,4 @@ def _predict(options: argparse.Namespace) -> int:
     )
 
 
-COMMANDS = {"serve": _serve, "worker": _worker, "demo": _demo, "train": _train, "predict": _predict}
+COMMANDS = {"serve": _serve, "worker": _worker, "train": _train, "predict": _predict}

@@ -21,6 +21,9 @@ Names = Annotated[tuple[str, ...], NoDecode]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+WEBHOOK_HEADER = "X-Anomaly-Secret"
+
+
 class SettingsInvalid(AnomalyError):
     """One or more options cannot be used; the message names all of them."""
 
@@ -58,7 +61,7 @@ class Settings(BaseSettings):
     group_key: str = ""
 
     # Model
-    backbone: str = "efficientnet_lite2"
+    backbone: str = "efficientnet_lite0"
     backbone_weights: Path | None = None
     image_size: int | None = Field(None, ge=64, le=1024)
     device: str = "auto"

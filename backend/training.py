@@ -19,7 +19,7 @@ from backend.pictures import Pictures
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
 from backend.review import held_out_cases, report, worse_on_test
-from backend.settings import Settings
+from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
 from model.detector import AnomalyDetector, DetectorConfig
 from model.embedding import Embedding
@@ -51,6 +51,7 @@ class Trainer:
         force: train even where there is too little new to be worth it (Start Training).
         """
         self._registry.remember(project_id)
+        self._sign_webhook(project_id)
         config = self._label_config(project_id)
         tasks = list(self._studio.tasks(project_id))
         dataset = build_dataset(tasks, config, self._settings.group_key)
@@ -86,6 +87,16 @@ class Trainer:
         self._push(project_id, tasks, predictions)
 
     # Steps
+
+    def _sign_webhook(self, project_id: int) -> None:
+        """Gives Label Studio's webhooks to this backend the secret header that the server asks for."""
+        secret = self._settings.webhook_secret.get_secret_value()
+        if not secret:
+            return
+        urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in self._studio.backends(project_id)}
+        for hook in self._studio.webhooks(project_id):
+            if hook["url"] in urls and hook.get("headers") != {WEBHOOK_HEADER: secret}:
+                self._studio.set_webhook_headers(hook["id"], {WEBHOOK_HEADER: secret})
 
     def _label_config(self, project_id: int) -> LabelConfig:
         project = self._studio.project(project_id)
@@ -144,10 +155,10 @@ class Trainer:
             if worse_on_test(cases, before):
                 refusal = f"{name} orders the test pictures worse than {current.name} and was not promoted"
                 log.warning("project %s: %s", project_id, refusal)
-                self._board.post(project_id, progress=None, last_training=_outcome(version, why, refusal))
+                self._board.post(project_id, last_training=_outcome(version, why, refusal))
                 return current
         self._registry.promote(project_id, name, why)
-        self._board.post(project_id, progress=None, last_training=_outcome(version, why, "promoted"))
+        self._board.post(project_id, last_training=_outcome(version, why, "promoted"))
         return version
 
     def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> AnomalyDetector:

@@ -31,7 +31,7 @@ class Backbone:
     """A frozen network and how to feed it.
 
     network: returns feature maps (B, C, h, w), the finest first. mean, std: of the input's RGB, 0 to 255.
-    multiple: both sides of the input must be multiples of it.
+    multiple: both sides of the input must be multiples of it. grid: the map whose cells are the patches.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
+    grid: int
     device: torch.device
 
     @torch.inference_mode()
@@ -46,15 +47,17 @@ class Backbone:
         """uint8 (B, H, W, 3) -> patch embeddings float16 (B, h, w, C).
 
         Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings, and brought
-        to the finest grid: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1.
+        to one grid: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each map's
+        vectors then get length 1, so that no layer outweighs the others and contrast does not count.
         """
         pixels = batch.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
         inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = self.network(inputs)
-        grid = maps[0].shape[-2:]
-        joined = torch.cat([_on_grid(_pool(feature_map), grid) for feature_map in maps], dim=1)
+        grid = maps[self.grid].shape[-2:]
+        parts = [F.normalize(_on_grid(_pool(feature_map), grid), dim=1) for feature_map in maps]
+        joined = torch.cat(parts, dim=1)  # (B, C, h, w)
         return joined.permute(0, 2, 3, 1).half().cpu().contiguous()
 
 
@@ -79,17 +82,18 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
     target = _device(device)
     network.eval().requires_grad_(False).to(target)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, target)
+    return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, recipe.grid, target)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to build one backbone: `build` takes a local weights file or None."""
+    """How to build one backbone: `build` takes a local weights file or None; the rest is as in Backbone."""
 
     build: Callable[[Path | None], nn.Module]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
+    grid: int
 
 
 def _pool(feature_map: Tensor) -> Tensor:
@@ -97,9 +101,11 @@ def _pool(feature_map: Tensor) -> Tensor:
 
 
 def _on_grid(feature_map: Tensor, grid: torch.Size) -> Tensor:
-    if feature_map.shape[-2:] == grid:
-        return feature_map
-    return F.interpolate(feature_map, size=grid, mode="bilinear", align_corners=False)
+    if feature_map.shape[-1] > grid[-1]:
+        return F.adaptive_avg_pool2d(feature_map, (grid[0], grid[1]))
+    if feature_map.shape[-1] < grid[-1]:
+        return F.interpolate(feature_map, size=grid, mode="bilinear", align_corners=False)
+    return feature_map
 
 
 def _device(name: str) -> torch.device:
@@ -109,7 +115,7 @@ def _device(name: str) -> torch.device:
 
 
 def _efficientnet_lite(
-    variant: int, width: float, depth: float, taps: tuple[int, int], sha256: str
+    variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str
 ) -> Callable[[Path | None], nn.Module]:
     def build(weights: Path | None) -> nn.Module:
         path = weights or _packaged_weights(variant, sha256)
@@ -135,7 +141,7 @@ def _packaged_weights(variant: int, sha256: str) -> Path:
 
 
 class _TorchvisionMaps(nn.Module):
-    """layer2 and layer3 of a torchvision ResNet."""
+    """layer2 to layer4 of a torchvision ResNet."""
 
     def __init__(self, resnet: nn.Module) -> None:
         super().__init__()
@@ -143,10 +149,12 @@ class _TorchvisionMaps(nn.Module):
         self.stem = nn.Sequential(*(children[name] for name in ("conv1", "bn1", "relu", "maxpool", "layer1")))
         self.layer2 = children["layer2"]
         self.layer3 = children["layer3"]
+        self.layer4 = children["layer4"]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        finer = self.layer2(self.stem(x))
-        return [finer, self.layer3(finer)]
+        fine = self.layer2(self.stem(x))
+        middle = self.layer3(fine)
+        return [fine, middle, self.layer4(middle)]
 
 
 def _resnet(name: str, weights_name: str) -> Callable[[Path | None], nn.Module]:
@@ -191,26 +199,35 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
 
 BACKBONES: dict[str, Recipe] = {
     "efficientnet_lite0": Recipe(
-        _efficientnet_lite(0, 1.0, 1.0, (4, 10), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        _efficientnet_lite(
+            0, 1.0, 1.0, (4, 10, 14), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        ),
         LITE_MEAN,
         LITE_STD,
         32,
+        1,
     ),
     "efficientnet_lite1": Recipe(
-        _efficientnet_lite(1, 1.0, 1.1, (6, 14), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        _efficientnet_lite(
+            1, 1.0, 1.1, (6, 14, 19), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+        ),
         LITE_MEAN,
         LITE_STD,
         32,
+        1,
     ),
     "efficientnet_lite2": Recipe(
-        _efficientnet_lite(2, 1.1, 1.2, (6, 14), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+        _efficientnet_lite(
+            2, 1.1, 1.2, (6, 14, 19), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+        ),
         LITE_MEAN,
         LITE_STD,
         32,
+        1,
     ),
-    "resnet18": Recipe(_resnet("resnet18", "ResNet18_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32),
+    "resnet18": Recipe(_resnet("resnet18", "ResNet18_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32, 1),
     "wide_resnet50_2": Recipe(
-        _resnet("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32
+        _resnet("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32, 1
     ),
-    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14),
+    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, 0),
 }

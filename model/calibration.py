@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from model.prediction import Verdict
 
 PROVISIONAL_BELOW = 10
-SUSPECT_Z = 6.0
+SUSPECTS_FROM = 20
+SUSPECT_Z = 8.0
 SUSPECT_SHARE = 0.1
 COLD_START_Z = 4.0
 
@@ -88,10 +89,10 @@ def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the normal pictures look so unlike the rest that a person should check them again -> bool (n,).
 
     Robust z-scores (median and MAD) above SUSPECT_Z, at most SUSPECT_SHARE of all and none among fewer than
-    ten: one abnormal picture tagged normal by mistake must not raise the threshold for all.
+    SUSPECTS_FROM: one abnormal picture tagged normal by mistake must not raise the threshold for all.
     """
     n = len(scores)
-    if n < PROVISIONAL_BELOW:
+    if n < SUSPECTS_FROM:
         return np.zeros(n, dtype=bool)
     z = (scores - np.median(scores)) / _robust_spread(scores)
     most = math.floor(SUSPECT_SHARE * n)

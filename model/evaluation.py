@@ -122,8 +122,9 @@ def auroc_with_interval(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]
         variance = candidate * (1 - candidate) * spread / (positives * negatives)
         return abs(candidate - area) - z * math.sqrt(variance)
 
-    low = 0.0 if excess(0.0) <= 0 else float(optimize.brentq(excess, 0.0, area))
-    high = 1.0 if excess(1.0) <= 0 else float(optimize.brentq(excess, area, 1.0))
+    inner = min(max(area, 1e-9), 1 - 1e-9)  # at 0 and 1 the variance vanishes, and with it the root
+    low = 0.0 if area == 0 else float(optimize.brentq(excess, 0.0, inner))
+    high = 1.0 if area == 1 else float(optimize.brentq(excess, inner, 1.0))
     return Area(area, low, high)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 SELECTION_DIMS = 64
-POOL_FACTOR = 5
+POOL_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,46 @@
+# Needs Python 3.11 or newer and nothing else. Another interpreter: make install PYTHON=python3.12
+
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# A stamp says that the environment fits these files, so that a second run starts at once.
+PINS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install test lint clean
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(VENV)/.installed ## Install the backend into .venv
+
+test: $(VENV)/.developing ## Run every test, those with a real Label Studio and a real browser too
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.developing ## Check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+clean: ## Remove the environment and what tools left behind
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find backend model tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made $(PINS)
+	@echo "Installing into $(VENV); the first time takes a few minutes and about 5 GB ..."
+	@$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[plugin]'
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.made $(PINS)
+	@echo "Installing into $(VENV), with what the tests need; the first time takes a few minutes and about 5 GB ..."
+	@$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[plugin,test,lint]'
+	@touch $@ $(VENV)/.installed
