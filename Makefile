@@ -11,12 +11,15 @@ PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install test lint clean
+.PHONY: help install demo test lint clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(VENV)/.installed ## Install the backend into .venv
+
+demo: $(VENV)/.installed ## Start Label Studio with the backend and pictures; IMAGES=folder takes yours
+	@$(BIN)/label-studio-anomaly demo $(if $(IMAGES),"$(IMAGES)") $(DEMO_ARGS)
 
 test: $(VENV)/.developing ## Run every test, those with a real Label Studio and a real browser too
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -36,6 +36,12 @@ class Board:
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
+    def is_pending(self, project_id: int) -> bool:
+        """Whether work on the project is asked for or going on. Raises QueueUnreachable."""
+        news = self.news(project_id)
+        asked = self._queue.get(waiting_key(project_id), peek=True) is not None
+        return asked or bool(news.get("syncing") or news.get("progress") or news.get("backfill"))
+
     def post(self, project_id: int, **news: Any) -> None:
         """Adds or replaces entries."""
         try:
@@ -68,6 +74,11 @@ class Board:
                 self._queue.put(_problems_key(project_id), dict(newest))
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
+
+
+def waiting_key(project_id: int) -> str:
+    """Where the time is kept at which a job was asked for that has not begun."""
+    return f"waiting:{project_id}"
 
 
 def _news_key(project_id: int) -> str:

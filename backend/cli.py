@@ -56,6 +56,14 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--save", type=Path, metavar="DIR", help="write a heat-map picture for each")
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
     predict.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+
+    demo = commands.add_parser("demo", help="try it: Label Studio, this backend and pictures, on this machine")
+    demo.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help="your own folder of pictures")
+    demo.add_argument(
+        "--directory", type=Path, default=Path(".demo"), metavar="DIR", help="where everything is kept (.demo)"
+    )
+    demo.add_argument("--port", type=int, default=8080, help="port of Label Studio (8080)")
+    demo.add_argument("--backend-port", type=int, default=9090, help="port of the backend (9090)")
     return parser
 
 
@@ -115,4 +123,10 @@ def _predict(options: argparse.Namespace) -> int:
     )
 
 
-COMMANDS = {"serve": _serve, "worker": _worker, "train": _train, "predict": _predict}
+def _demo(options: argparse.Namespace) -> int:
+    from backend.demo.run import run_demo
+
+    return run_demo(options.images, options.directory, port=options.port, backend_port=options.backend_port)
+
+
+COMMANDS = {"serve": _serve, "worker": _worker, "demo": _demo, "train": _train, "predict": _predict}

@@ -14,7 +14,7 @@ from huey import Huey, crontab
 from huey.api import TaskWrapper
 from huey.exceptions import TaskLockedException
 
-from backend.board import FAULTS, Board
+from backend.board import FAULTS, Board, waiting_key
 from backend.errors import BackendError, QueueUnreachable, StudioRefused, StudioUnreachable
 from backend.queue import open_queue
 from backend.registry import Registry
@@ -63,9 +63,9 @@ class Jobs:
             if force:
                 self.queue.put(f"forced:{project_id}", True)
             self.queue.put(f"touched:{project_id}", asked_at)
-            waiting_since = self.queue.get(f"waiting:{project_id}", peek=True)
+            waiting_since = self.queue.get(waiting_key(project_id), peek=True)
             if waiting_since is None or asked_at - waiting_since > LOST_AFTER:
-                self.queue.put(f"waiting:{project_id}", asked_at)
+                self.queue.put(waiting_key(project_id), asked_at)
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
@@ -102,7 +102,8 @@ class Jobs:
             return
 
         def work(trainer: Trainer) -> None:
-            self.queue.delete(f"waiting:{project_id}")
+            self.board.post(project_id, syncing=True)
+            self.queue.delete(waiting_key(project_id))
             forced = bool(self.queue.get(f"forced:{project_id}", peek=True))
             self.queue.delete(f"forced:{project_id}")
             self._start_backfill(project_id, trainer.sync(project_id, force=forced))
@@ -113,7 +114,7 @@ class Jobs:
         """Seconds until the project's webhooks have calmed down, or have kept us waiting long enough."""
         now = time.time()
         touched = self.queue.get(f"touched:{project_id}", peek=True) or 0.0
-        waiting_since = self.queue.get(f"waiting:{project_id}", peek=True) or 0.0
+        waiting_since = self.queue.get(waiting_key(project_id), peek=True) or 0.0
         if self.queue.get(f"forced:{project_id}", peek=True):
             return 0.0
         calm = touched + self._settings.debounce_seconds - now
@@ -158,7 +159,7 @@ class Jobs:
             self._failed(project_id, error, again, args)
         finally:
             lock.clear()
-            self.board.post(project_id, progress=None)
+            self.board.post(project_id, progress=None, syncing=False)
 
     def _failed(self, project_id: int, error: Exception, again: TaskWrapper, args: tuple[Any, ...]) -> None:
         """Tells what went wrong and plans another try where one can help; the reconcile is the last resort."""

@@ -17,9 +17,10 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
     name = registry.current(project_id)
     version = registry.version(project_id, name) if name else None
     try:
-        news, problems, queue_fault = board.news(project_id), board.problems(project_id), None
+        news, problems, pending = board.news(project_id), board.problems(project_id), board.is_pending(project_id)
+        queue_fault = None
     except QueueUnreachable as fault:
-        news, problems, queue_fault = {}, [], str(fault)
+        news, problems, pending, queue_fault = {}, [], False, str(fault)
     needed = news.get("normals_needed", 0 if version else settings.min_normals)
     error = queue_fault or news.get("error")
     state = _state(version, news, error)
@@ -40,6 +41,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         "training_normals": news.get("training_normals", 0),
         "held_out": news.get("held_out", 0),
         "normals_needed": needed,
+        "pending": pending,
         "progress": news.get("progress"),
         "backfill": news.get("backfill"),
         "last_training": news.get("last_training"),
