@@ -22,6 +22,14 @@ PICTURES = Path(__file__).parent / "pictures"
 CONFIG = Path(__file__).parent.parent / "configs" / "verdict_regions_score_reason.xml"
 TAGGED = 12
 UPLOAD_AT_ONCE = 10
+HIDDEN = """inner_id cancelled_annotations annotators annotations_results annotations_ids predictions_results
+file_upload storage_filename created_at updated_at updated_by avg_lead_time draft_exists""".split()
+TAB: Json = {
+    "title": "Most abnormal first",
+    "type": "list",
+    "ordering": ["-tasks:predictions_score"],
+    "hiddenColumns": {"explore": [f"tasks:{column}" for column in HIDDEN], "labeling": []},
+}
 
 
 class DemoProject:
@@ -49,8 +57,7 @@ class DemoProject:
         name = "cookies" if self._images == PICTURES else self._images.name
         body = {"title": f"Anomalies: {name}"[:50], "label_config": CONFIG.read_text()}
         self._remember(id=self._call("POST", "/api/projects", json=body)["id"], uploaded=[], tagged=[])
-        view = {"title": "Most abnormal first", "ordering": ["-tasks:predictions_score"], "type": "list"}
-        self._call("POST", "/api/dm/views/", json={"project": self.id, "data": view})
+        self._call("POST", "/api/dm/views/", json={"project": self.id, "data": TAB})
 
     def upload(self) -> None:
         """Sends the pictures that Label Studio does not have yet."""
