@@ -13,6 +13,7 @@ from typing import Any
 from huey import Huey, PriorityRedisExpireHuey, SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
+from redis import ConnectionPool
 
 from backend.settings import Settings
 
@@ -47,9 +48,5 @@ def open_queue(settings: Settings) -> Huey:
     if settings.embedded:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         return SqliteHuey(NAME, filename=str(settings.data_dir / "queue.db"), **common)
-    return PriorityRedisExpireHuey(
-        NAME,
-        url=settings.queue_url,
-        socket_connect_timeout=RESPONSE_SECONDS,
-        **common,
-    )
+    pool = ConnectionPool.from_url(settings.queue_url, socket_connect_timeout=RESPONSE_SECONDS)
+    return PriorityRedisExpireHuey(NAME, connection_pool=pool, **common)

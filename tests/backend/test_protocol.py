@@ -1,0 +1,189 @@
+"""Label Studio's real requests, and what must hold however they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.app import create_app
+from backend.labels import EXAMPLE_CONFIG
+from backend.predicting import UNTRAINED
+from backend.services import Services, build_services
+from backend.settings import WEBHOOK_HEADER, load_settings
+from tests.conftest import PROJECT, PictureServer
+
+REQUESTS = [
+    json.loads(line) for line in (Path(__file__).parent / "label_studio_requests.jsonl").read_text().splitlines()
+]
+PREDICTS = [request for request in REQUESTS if request["path"] == "/predict"]
+
+
+@pytest.fixture
+def client(services: Services) -> TestClient:
+    return TestClient(create_app(services), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def photographed(picture_server: PictureServer, normal_pictures: list[Path]) -> None:
+    """Every picture that the recorded requests name exists."""
+    for request in PREDICTS:
+        for task in request["request"]["tasks"]:
+            picture_server.contents[task["data"]["image"]] = normal_pictures[0].read_bytes()
+
+
+def _id(request: dict[str, Any]) -> str:
+    action = (request["request"] or {}).get("action") or ""
+    return f"{request['label']} {request['method']} {request['path']} {action}".strip()
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=_id)
+@pytest.mark.parametrize("trained", [False, True], ids=["untrained", "trained"])
+def test_every_recorded_request_is_answered_as_label_studio_expects(
+    request_: dict[str, Any],
+    trained: bool,
+    client: TestClient,
+    promote: Callable[..., str],
+    photographed: None,
+) -> None:
+    version = promote() if trained else UNTRAINED
+    headers = {"Authorization": request_["authorization"]} if request_["authorization"] else {}
+    answer = client.request(request_["method"], request_["path"], json=request_["request"], headers=headers)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    if request_["path"] == "/health":
+        assert body["status"] == "UP"
+    elif request_["path"] == "/setup" and request_["request"]["project"].startswith(f"{PROJECT}."):
+        assert body == {"model_version": version}
+    elif request_["path"] == "/versions":
+        assert body == {"versions": [version] if trained else []}
+    elif request_["path"] == "/predict":
+        _check_results(body["results"], request_["request"], version, trained)
+
+
+def _check_results(results: list[dict[str, Any]], request: dict[str, Any], version: str, trained: bool) -> None:
+    assert len(results) == len(request["tasks"])
+    assert {result["model_version"] for result in results} == {version}
+    for task, result in zip(request["tasks"], results, strict=True):
+        reachable = trained and task["data"]["image"].startswith("/data/")
+        assert bool(result["result"]) == reachable
+        assert (result["score"] is not None) == reachable
+
+
+def test_opening_a_project_for_the_first_time_asks_for_its_labels(client: TestClient, services: Services) -> None:
+    answer = client.post("/setup", json={"project": "7.1795480240", "schema": EXAMPLE_CONFIG})
+    assert answer.json() == {"model_version": UNTRAINED}
+    assert services.registry.projects() == [7]
+    assert services.jobs.board.is_pending(7)
+    assert client.get("/projects/7/status").json()["normals_needed"] == 5
+
+
+def test_a_config_that_does_not_fit_is_refused_with_one_that_does(client: TestClient) -> None:
+    answer = client.post("/setup", json={"project": "7", "schema": "<View><Text name='t' value='$t'/></View>"})
+    assert answer.status_code == 400
+    assert EXAMPLE_CONFIG in answer.json()["error"]
+
+
+def test_predictions_for_a_config_that_does_not_fit_are_empty_and_say_why(client: TestClient) -> None:
+    body = {"project": "7", "label_config": "<View/>", "tasks": [{"id": 1, "data": {}}, {"id": 2, "data": {}}]}
+    results = client.post("/predict", json=body).json()["results"]
+    assert [result["result"] for result in results] == [[], []]
+    assert "no Image tag" in results[0]["error"]
+
+
+@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[1, 2]", b'"text"', b"null", b"{}", b"\xff\xfe", b'{"tasks": 7}'])
+def test_malformed_requests_get_one_clear_answer(path: str, body: bytes, client: TestClient) -> None:
+    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "cannot be understood" in answer.json()["error"]
+    assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("project", ["../../etc", "", "-1", "1e9", "9" * 30, {}, [], "٣x"])
+def test_a_project_is_a_number(project: object, client: TestClient, services: Services) -> None:
+    answer = client.post("/setup", json={"project": project, "schema": EXAMPLE_CONFIG})
+    assert answer.status_code in (400, 404)
+    assert "project" in answer.json()["error"]
+    assert services.registry.projects() == []
+
+
+@pytest.mark.parametrize("page", ["status", "evaluation"])
+def test_an_unknown_project_is_named(page: str, client: TestClient) -> None:
+    answer = client.get(f"/projects/99/{page}")
+    assert answer.status_code == 404
+    assert "project 99 is not connected" in answer.json()["error"]
+
+
+def test_tasks_of_any_shape_get_one_result_each(
+    client: TestClient, promote: Callable[..., str], picture_server: PictureServer, normal_pictures: list[Path]
+) -> None:
+    promote()
+    picture_server.contents["/data/upload/1/a.jpg"] = normal_pictures[0].read_bytes()
+    good = {"id": 5, "data": {"image": "/data/upload/1/a.jpg"}}
+    tasks = [good, {}, {"id": 1}, {"id": 2, "data": None}, {"id": 3, "data": {"text": "x"}}, 7, None, "task", good]
+    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
+    results = client.post("/predict", json=body).json()["results"]
+    assert [bool(result["result"]) for result in results] == [True] + [False] * 7 + [True]
+    assert all("no picture under 'image'" in result["error"] for result in results[1:-1])
+
+
+def test_out_of_time_the_rest_is_left_to_a_background_job(
+    settings: Any, picture_server: PictureServer, promote: Callable[..., str], normal_pictures: list[Path]
+) -> None:
+    promote()
+    hurried = build_services(settings.model_copy(update={"predict_seconds": 1e-9}))
+    client = TestClient(create_app(hurried))
+    tasks = [{"id": number, "data": {"image": f"/data/upload/{number}.jpg"}} for number in range(3)]
+    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
+    results = client.post("/predict", json=body).json()["results"]
+    assert len(results) == 3
+    assert all("out of time" in result["error"] for result in results)
+    assert hurried.jobs.board.is_pending(PROJECT)
+
+
+def test_events_of_no_project_are_ignored(client: TestClient, services: Services) -> None:
+    assert client.post("/webhook", json={"action": "PROJECT_UPDATED"}).json()["status"] == "ignored"
+    assert services.registry.projects() == []
+
+
+def test_a_webhook_needs_its_secret_once_there_is_one(settings: Any) -> None:
+    guarded = load_settings(**_values(settings), webhook_secret="s3cret")
+    client = TestClient(create_app(build_services(guarded)))
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 2}}
+    assert client.post("/webhook", json=event).status_code == 401
+    assert client.post("/webhook", json=event, headers={WEBHOOK_HEADER: "wrong"}).status_code == 401
+    assert client.post("/webhook", json=event, headers={WEBHOOK_HEADER: "s3cret"}).status_code == 200
+
+
+def test_the_protocol_asks_for_the_password(settings: Any) -> None:
+    guarded = load_settings(**_values(settings), basic_auth_user="u", basic_auth_pass="p")
+    client = TestClient(create_app(build_services(guarded)))
+    setup = {"project": "7", "schema": EXAMPLE_CONFIG}
+    assert client.get("/health").status_code == 200
+    refused = client.post("/setup", json=setup)
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"].startswith("Basic")
+    assert client.post("/setup", json=setup, auth=("u", "wrong")).status_code == 401
+    assert client.post("/setup", json=setup, auth=("u", "p")).status_code == 200
+
+
+def test_it_starts_and_answers_while_nothing_else_can_be_reached(settings: Any) -> None:
+    values = _values(settings) | {"queue_url": "redis://127.0.0.1:1/0", "LABEL_STUDIO_URL": "http://127.0.0.1:1"}
+    client = TestClient(create_app(build_services(load_settings(**values))))
+    assert client.get("/health").status_code == 200
+    assert client.post("/setup", json={"project": "7", "schema": EXAMPLE_CONFIG}).status_code == 200
+    status = client.get("/projects/7/status").json()
+    assert status["state"] == "error"
+    assert "queue cannot be reached" in status["message"]
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 7}}
+    assert client.post("/webhook", json=event).status_code == 503
+
+
+def _values(settings: Any) -> dict[str, Any]:
+    values = {name: getattr(settings, name) for name in ("model_dir", "data_dir", "cache_dir", "debounce_seconds")}
+    return values | {"LABEL_STUDIO_URL": settings.label_studio_url}

@@ -1,0 +1,129 @@
+"""What tests of more than one folder need: real pictures, a place that serves them, a service around them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from backend.demo.project import PICTURES
+from backend.registry import ModelVersion, now
+from backend.services import Services, build_services
+from backend.settings import Settings, load_settings
+from model.detector import AnomalyDetector
+from model.images import find_images
+
+PROJECT = 2
+
+
+@dataclass
+class PictureServer:
+    """Serves pictures over real HTTP, as Label Studio does, and misbehaves where asked to."""
+
+    url: str
+    contents: dict[str, bytes] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+    delays: dict[str, float] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def picture_server() -> Iterator[PictureServer]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shared.asked.append((self.path, self.headers.get("Authorization")))
+            time.sleep(shared.delays.get(self.path, 0))
+            content = shared.contents.get(self.path)
+            redirect = shared.redirects.get(self.path)
+            status = 302 if redirect else shared.statuses.get(self.path, 404 if content is None else 200)
+            self.send_response(status)
+            if redirect:
+                self.send_header("Location", redirect)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    shared = PictureServer(f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield shared
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def normal_pictures() -> list[Path]:
+    return find_images(PICTURES / "normal")
+
+
+@pytest.fixture(scope="session")
+def abnormal_pictures() -> list[Path]:
+    return find_images(PICTURES / "abnormal")
+
+
+@pytest.fixture(scope="session")
+def detector(normal_pictures: list[Path]) -> AnomalyDetector:
+    """Learned from ten real pictures, named as the tasks 1001 to 1010."""
+    learned = AnomalyDetector()
+    embeddings = [item for item in learned.embedder.embed(normal_pictures[:10]) if not isinstance(item, Exception)]
+    return learned.fit_embeddings(embeddings, [str(1001 + position) for position in range(10)])
+
+
+@pytest.fixture
+def settings(tmp_path: Path, picture_server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return load_settings(
+        LABEL_STUDIO_URL=picture_server.url,
+        LABEL_STUDIO_API_KEY="f" * 40,
+        model_dir=str(tmp_path / "models"),
+        data_dir=tmp_path / "state",
+        cache_dir=tmp_path / "cache",
+        debounce_seconds=0.2,
+    )
+
+
+@pytest.fixture
+def services(settings: Settings) -> Services:
+    return build_services(settings)
+
+
+@pytest.fixture
+def promote(services: Services, detector: AnomalyDetector) -> Callable[..., str]:
+    """Saves the detector as a version of a project and promotes it."""
+
+    def do(project_id: int = PROJECT, name: str = "normal-10-fixture", **known: object) -> str:
+        version = make_version(project_id, name, **known)
+        services.registry.remember(project_id)
+        services.registry.save(version, detector, {"held_out": {}})
+        services.registry.promote(project_id, name, "a test wants it")
+        return name
+
+    return do
+
+
+def make_version(project_id: int = PROJECT, name: str = "v1", **known: object) -> ModelVersion:
+    values: dict[str, object] = {
+        "name": name,
+        "project_id": project_id,
+        "created_at": now(),
+        "fingerprint": "f",
+        "normals": 10,
+        "training_tasks": tuple(range(1001, 1011)),
+        "recipe": "r",
+        "seconds": 1.0,
+        "provisional": False,
+        "threshold": 1.0,
+        "alarm_rate": 0.05,
+        "attainable_rate": 0.09,
+    }
+    return ModelVersion(**{**values, **known})  # type: ignore[arg-type]
