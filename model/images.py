@@ -11,6 +11,7 @@ import io
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,7 @@ from model.errors import ImageUnreadable
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".avif", ".jp2")
 )
@@ -90,10 +91,17 @@ def _open(source: ImageSource) -> Image.Image:
     if isinstance(source, bytes):
         if not source:
             raise ImageUnreadable("the file is empty")
-        return Image.open(io.BytesIO(source), formats=FORMATS)
+        return Image.open(io.BytesIO(source), formats=_formats())
     if isinstance(source, str | os.PathLike) and Path(source).is_file() and not Path(source).stat().st_size:
         raise ImageUnreadable("the file is empty")
-    return Image.open(source, formats=FORMATS)
+    return Image.open(source, formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that this build of Pillow knows; it stumbles over the names of others."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _decode(image: Image.Image, enough: int | None, max_pixels: int) -> Picture:

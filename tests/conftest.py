@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -47,7 +48,8 @@ def picture_server() -> Iterator[PictureServer]:
                 self.send_header("Location", redirect)
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
-            self.wfile.write(content or b"")
+            with suppress(BrokenPipeError):  # the client gave up on a slow answer
+                self.wfile.write(content or b"")
 
         def log_message(self, *args: object) -> None:
             pass
