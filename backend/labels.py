@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from backend import configs
 from backend.errors import LabelConfigUnusable
 from model.prediction import Verdict
 
-EXAMPLE_CONFIG = """<View>
-  <Image name="image" value="$image"/>
-  <Choices name="verdict" toName="image" choice="single">
-    <Choice value="normal"/>
-    <Choice value="abnormal"/>
-  </Choices>
-</View>"""
+EXAMPLE_CONFIG = (configs.FOLDER / "verdict.xml").read_text().strip()
 
 NORMAL_NAMES = frozenset(
     """normal good ok okay pass passed fine clean nominal regular healthy intact accept accepted io

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
+from backend import configs
 from backend.demo.processes import DemoFailed
 from backend.labels import means_normal
 from model.images import find_images
@@ -19,7 +20,7 @@ from model.images import find_images
 Json = dict[str, Any]
 
 PICTURES = Path(__file__).parent / "pictures"
-CONFIG = Path(__file__).parent.parent / "configs" / "verdict_regions_score_reason.xml"
+CONFIG = configs.FOLDER / "verdict_regions_score_reason.xml"
 TAGGED = 12
 UPLOAD_AT_ONCE = 10
 HIDDEN = """inner_id cancelled_annotations annotators annotations_results annotations_ids predictions_results

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from backend.dataset import HOLD_OUT_FROM, Dataset, Task, build_dataset
+from backend.labels import EXAMPLE_CONFIG, parse_config
+from model.prediction import Verdict
+from model.splits import Split
+
+CONFIG = parse_config(EXAMPLE_CONFIG)
+_numbers = itertools.count(1)
+
+
+def verdict(name: str) -> list[dict[str, Any]]:
+    return [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": [name]}}]
+
+
+def annotation(name: str | None, **known: Any) -> dict[str, Any]:
+    return {
+        "id": next(_numbers),
+        "result": verdict(name) if name else [],
+        "was_cancelled": False,
+        "ground_truth": False,
+        "completed_by": 1,
+        "parent_prediction": None,
+        "created_at": "2026-01-02T00:00:00Z",
+        **known,
+    }
+
+
+def task(*annotations: dict[str, Any], **known: Any) -> Task:
+    number = next(_numbers)
+    base = {"id": number, "data": {"image": f"/data/upload/{number}.jpg"}, "predictions": []}
+    return {**base, "annotations": list(annotations), "is_labeled": bool(annotations), **known}
+
+
+def verdicts(*tasks: Task) -> list[Verdict]:
+    return [image.verdict for image in build_dataset(tasks, CONFIG).labelled]
+
+
+def test_submitted_annotations_count() -> None:
+    assert verdicts(task(annotation("normal")), task(annotation("abnormal")), task()) == ["normal", "abnormal"]
+
+
+def test_skipped_ones_and_those_without_a_verdict_do_not() -> None:
+    assert verdicts(task(annotation("normal", was_cancelled=True)), task(annotation(None))) == []
+
+
+def test_a_ground_truth_wins() -> None:
+    both = task(annotation("normal", completed_by=1), annotation("abnormal", completed_by=2, ground_truth=True))
+    assert verdicts(both) == ["abnormal"]
+
+
+def test_those_who_disagree_put_the_task_aside() -> None:
+    disputed = task(annotation("normal", completed_by=1), annotation("abnormal", completed_by={"id": 2}))
+    dataset = build_dataset([disputed], CONFIG)
+    assert dataset.labelled == ()
+    assert dataset.disputed == (disputed["id"],)
+
+
+def test_whoever_changes_their_mind_is_taken_at_their_last_word() -> None:
+    changed = task(
+        annotation("abnormal", created_at="2026-01-03T00:00:00Z"), annotation("normal", created_at="2026-01-02T00:00:00Z")
+    )
+    assert verdicts(changed) == ["abnormal"]
+
+
+def test_tasks_without_a_picture_are_named() -> None:
+    empty = task(annotation("normal"), data={"text": "x"})
+    assert build_dataset([empty], CONFIG).without_image == (empty["id"],)
+
+
+def test_what_was_predicted_before_is_remembered_and_acceptance_is_marked() -> None:
+    def predicted(at: str, name: str, version: str) -> dict[str, Any]:
+        return {"created_at": at, "result": verdict(name), "score": 0.7, "model_version": version}
+
+    seen = task(
+        annotation("abnormal", parent_prediction=5),
+        predictions=[
+            predicted("2026-01-01T00:00:00Z", "normal", "old"),
+            predicted("2026-01-01T12:00:00Z", "abnormal", "newer"),
+            predicted("2026-01-02T12:00:00Z", "normal", "after"),
+        ],
+    )
+    image = build_dataset([seen], CONFIG).labelled[0]
+    assert not image.independent
+    assert image.prior is not None
+    assert (image.prior.model_version, image.prior.verdict) == ("newer", "abnormal")
+
+
+def many(normals: int, abnormals: int = 0) -> Dataset:
+    tasks = [task(annotation("normal"), id=number) for number in range(normals)]
+    tasks += [task(annotation("abnormal"), id=1000 + number) for number in range(abnormals)]
+    return build_dataset(tasks, CONFIG)
+
+
+def test_a_few_normals_are_all_trained_on() -> None:
+    few = many(HOLD_OUT_FROM - 1)
+    assert len(few.training) == HOLD_OUT_FROM - 1
+    assert few.held_out(Split.TEST) == ()
+
+
+def test_with_enough_some_are_kept_apart_for_good() -> None:
+    smaller, larger = many(100, 40), many(150, 40)
+    assert 50 <= len(smaller.training) <= 90
+    sides = {image.task_id: image.split for image in larger.labelled}
+    assert all(sides[image.task_id] is image.split for image in smaller.labelled)
+    assert not any(image.verdict is Verdict.ABNORMAL for image in larger.training)
+    tested = {image.task_id for split in (Split.DEV, Split.TEST) for image in larger.held_out(split)}
+    assert tested.isdisjoint(image.task_id for image in larger.training)
+    assert len(tested) + len(larger.training) == 190
+
+
+def test_pictures_of_one_part_stay_on_one_side() -> None:
+    def of_part(number: int, name: str) -> Task:
+        return task(annotation(name), data={"image": f"/{number}.jpg", "serial": number // 4})
+
+    dataset = build_dataset([of_part(n, "abnormal" if n % 40 == 0 else "normal") for n in range(200)], CONFIG, "serial")
+    sides: dict[str, set[Split]] = {}
+    for image in dataset.labelled:
+        sides.setdefault(image.group, set()).add(image.split)
+    assert len(sides) == 50
+    assert all(len(side) == 1 for side in sides.values())
+    assert all(Split.TRAIN not in sides[image.group] for image in dataset.abnormals)
+
+
+def test_the_fingerprint_names_the_training_pictures_only() -> None:
+    normal = task(annotation("normal"))
+    before = build_dataset([normal], CONFIG).fingerprint
+    assert build_dataset([normal, task(annotation("abnormal"))], CONFIG).fingerprint == before
+    assert build_dataset([normal, task(annotation("normal"))], CONFIG).fingerprint != before

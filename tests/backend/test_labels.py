@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backend import configs
+from backend.errors import LabelConfigUnusable
+from backend.labels import EXAMPLE_CONFIG, parse_config
+from model.prediction import Verdict
+
+
+def config_of(*names: str, extra: str = "") -> str:
+    choices = "".join(f'<Choice value="{name}"/>' for name in names)
+    return (
+        f'<View><Image name="img" value="$photo"/><Choices name="v" toName="img">{choices}</Choices>{extra}</View>'
+    )
+
+
+def chosen(*names: str) -> list[dict[str, object]]:
+    return [{"from_name": "v", "to_name": "img", "type": "choices", "value": {"choices": list(names)}}]
+
+
+@pytest.mark.parametrize(
+    ("normal", "abnormal"),
+    [("normal", "abnormal"), ("OK", "NG"), ("Good", "Defect"), ("pass", "fail"), ("no defect", "anomaly"),
+     ("i.O.", "n.i.O."), ("ok", "NOT OK"), ("Accepted", "Rejected")],
+)  # fmt: skip
+def test_the_usual_words_are_known(normal: str, abnormal: str) -> None:
+    config = parse_config(config_of(abnormal, normal))
+    assert (config.normal, config.abnormal) == ((normal,), (abnormal,))
+    assert (config.image, config.choices, config.image_key) == ("img", "v", "photo")
+
+
+def test_words_of_ones_own_need_settings() -> None:
+    xml = config_of("hübsch", "hässlich", "egal")
+    with pytest.raises(LabelConfigUnusable, match="NORMAL_LABELS"):
+        parse_config(xml)
+    config = parse_config(xml, normal_labels=("HÜBSCH",), abnormal_labels=("hässlich",))
+    assert config.verdict_of(chosen("hässlich")) is Verdict.ABNORMAL
+    assert config.verdict_of(chosen("egal")) is None
+
+
+def test_of_two_choices_the_unknown_one_is_the_other_side() -> None:
+    assert parse_config(config_of("good", "cracked")).abnormal == ("cracked",)
+
+
+def test_several_choices_can_mean_the_same() -> None:
+    config = parse_config(config_of("ok", "defect", "scrap", "unsure"))
+    assert config.verdict_of(chosen("scrap")) is Verdict.ABNORMAL
+    assert config.verdict_of(chosen("ok", "scrap")) is None
+    assert config.verdict_of(chosen("unsure")) is None
+    assert config.verdict_of([]) is None
+
+
+def test_the_alias_is_what_results_carry() -> None:
+    xml = config_of("x").replace(
+        '<Choice value="x"/>', '<Choice value="Alles gut" alias="ok"/><Choice value="Schlecht" alias="ng"/>'
+    )
+    assert parse_config(xml).normal == ("ok",)
+
+
+@pytest.mark.parametrize(
+    ("xml", "reason"),
+    [
+        ("", "not valid XML"),
+        ("<View>", "not valid XML"),
+        ("<View/>", "no Image tag"),
+        ('<View><Image name="i" value="$i"/></View>', "no Choices"),
+        (config_of("cat", "dog"), "no Choices"),
+        (config_of("ok"), "no Choices"),
+        (config_of("ok", "ng").replace('toName="img"', 'toName="other"'), "no Choices"),
+        (config_of("ok", "ng").replace("<Choices ", '<Choices perRegion="true" '), "no Choices"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]>' + config_of("ok", "ng"), "document type"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_with_one_that_does(xml: str, reason: str) -> None:
+    with pytest.raises(LabelConfigUnusable, match=reason) as refusal:
+        parse_config(xml)
+    assert EXAMPLE_CONFIG in str(refusal.value)
+    assert parse_config(EXAMPLE_CONFIG)
+
+
+def test_extras_are_those_of_the_image() -> None:
+    extra = """
+      <RectangleLabels name="box" toName="img"><Label value="stain"/><Label value="defect"/></RectangleLabels>
+      <Number name="score" toName="img" max="100"/>
+      <TextArea name="perregion" toName="img" perRegion="true"/>
+      <Text name="t" value="$t"/><TextArea name="elsewhere" toName="t"/>"""
+    extras = parse_config(config_of("ok", "ng", extra=extra)).extras
+    assert [(control.name, control.type) for control in extras] == [("box", "rectanglelabels"), ("score", "number")]
+    assert extras[0].label == "defect"
+    assert extras[1].maximum == 100.0
+
+
+@pytest.mark.parametrize("path", sorted(configs.FOLDER.glob("*.xml")), ids=lambda path: Path(path).stem)
+def test_the_configs_that_come_with_it_fit(path: Path) -> None:
+    config = parse_config(path.read_text())
+    assert (config.normal, config.abnormal, config.image_key) == (("normal",), ("abnormal",), "image")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backend.errors import UnknownVersion
+from backend.registry import Registry
+from model.detector import AnomalyDetector
+from model.errors import ArtifactInvalid
+from tests.conftest import make_version
+
+
+@pytest.fixture(params=["folder", "object store"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "folder" else f"memory://{tmp_path.name}"
+
+
+def test_a_version_comes_back_as_it_was(root: str, detector: AnomalyDetector, normal_pictures: list[Path]) -> None:
+    Registry(root).save(make_version(), detector, {"held_out": 1})
+    other = Registry(root)
+    assert other.version(2, "v1").training_tasks == tuple(range(1001, 1011))
+    assert other.evaluation(2, "v1") == {"held_out": 1}
+    again = other.detector(2, "v1").predict(normal_pictures[:1])[0]
+    assert again.raw_score == pytest.approx(detector.predict(normal_pictures[:1])[0].raw_score, abs=1e-3)
+
+
+def test_a_promotion_is_seen_by_others_at_once_and_can_be_taken_back(root: str, detector: AnomalyDetector) -> None:
+    mine, theirs = Registry(root), Registry(root)
+    for name in ("v1", "v2"):
+        mine.save(make_version(name=name, created_at=f"2026-01-01T00:00:0{name[1]}"), detector, {})
+    assert theirs.current(2) is None
+    mine.promote(2, "v2", "better")
+    assert theirs.current(2) == "v2"
+    theirs.promote(2, "v1", "rolled back")
+    assert mine.current(2) == "v1"
+    assert [version.name for version in mine.versions(2)] == ["v1", "v2"]
+
+
+@pytest.mark.parametrize("name", ["nothing", "../v1", "", ".", "a/b"])
+def test_only_complete_versions_are_promoted(root: str, name: str) -> None:
+    with pytest.raises(UnknownVersion):
+        Registry(root).promote(2, name, "by mistake")
+    assert Registry(root).current(2) is None
+
+
+def test_a_half_written_version_does_not_exist(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry = Registry(str(tmp_path))
+    registry.save(make_version(), detector, {})
+    (tmp_path / "2/versions/v1/manifest.json").unlink()
+    assert registry.versions(2) == []
+
+
+def test_a_corrupted_model_says_so(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry = Registry(str(tmp_path))
+    registry.save(make_version(), detector, {})
+    model = tmp_path / "2/versions/v1/model.safetensors"
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(ArtifactInvalid):
+        registry.detector(2, "v1")
+
+
+def test_nothing_partial_is_left_behind(tmp_path: Path, detector: AnomalyDetector) -> None:
+    Registry(str(tmp_path)).save(make_version(), detector, {})
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_projects_are_remembered(root: str) -> None:
+    registry = Registry(root)
+    assert registry.projects() == []
+    registry.remember(10)
+    registry.remember(9)
+    registry.remember(10)
+    assert Registry(root).projects() == [9, 10]

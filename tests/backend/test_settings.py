@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from backend.settings import SettingsInvalid, load_settings
+
+
+def test_the_defaults_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "")
+    assert load_settings().label_studio_url == "http://localhost:8080"
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_HOST", "https://studio.example/sub/")
+    monkeypatch.setenv("NORMAL_LABELS", "gut, in Ordnung ,")
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    settings = load_settings()
+    assert settings.label_studio_url == "https://studio.example/sub"
+    assert settings.normal_labels == ("gut", "in Ordnung")
+    assert settings.log_level == "DEBUG"
+
+
+def test_all_faults_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {
+        "LABEL_STUDIO_URL": "localhost",
+        "ALARM_RATE": "5",
+        "BACKBONE": "resnet1000",
+        "QUEUE_URL": "amqp://x",
+        "PORT": "ninety",
+        "IMAGE_SIZE": "10",
+    }
+    for name, value in faults.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    for name, value in faults.items():
+        assert f"{name}='{value}'" in str(refusal.value) or f"{name}={value}" in str(refusal.value)
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret")
+    assert "very-secret" not in repr(load_settings())
