@@ -1,0 +1,207 @@
+"""The queue, over a file and over a real Redis: debounce, one at a time, retries."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.app import create_app
+from backend.board import Board
+from backend.errors import QueueUnreachable, StudioRefused, StudioUnreachable
+from backend.jobs import Jobs
+from backend.queue import JsonSerializer
+from backend.registry import Registry
+from backend.services import Services, build_services
+from backend.settings import Settings, load_settings
+
+PATIENCE = 20.0
+
+
+class FakeTrainer:
+    """Notes what it is asked for; fails where told to."""
+
+    def __init__(self) -> None:
+        self.syncs: list[tuple[int, bool]] = []
+        self.backfills: list[tuple[int, str, list[int]]] = []
+        self.to_fill: list[int] = []
+        self.faults: list[Exception] = []
+        self.running = 0
+        self.most_running = 0
+        self.pause = 0.0
+
+    def sync(self, project_id: int, *, force: bool = False) -> list[int]:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        time.sleep(self.pause)
+        self.running -= 1
+        self.syncs.append((project_id, force))
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.to_fill
+
+    def backfill(self, project_id: int, version: str, task_ids: list[int]) -> None:
+        self.backfills.append((project_id, version, task_ids))
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    command = shutil.which("redis-server")
+    if command is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [command, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+    )
+    eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    yield f"redis://127.0.0.1:{port}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(params=["file", "redis"])
+def queued(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Settings:
+    if request.param == "file":
+        return settings
+    url: str = request.getfixturevalue("redis_url")
+    database = sum(map(ord, tmp_path.name)) % 16
+    import redis
+
+    redis.Redis.from_url(f"{url}/{database}").flushdb()
+    return settings.model_copy(update={"queue_url": f"{url}/{database}"})
+
+
+@pytest.fixture
+def start(queued: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[FakeTrainer], Jobs]]:
+    """Starts a worker, in a thread, around a trainer; returns the queue as a server sees it."""
+    monkeypatch.setattr("backend.jobs.RETRY_SECONDS", 0.3)
+    consumers: list[Any] = []
+
+    def do(trainer: FakeTrainer) -> Jobs:
+        jobs = Jobs(queued, Registry(queued.model_dir), lambda board: trainer)  # type: ignore[arg-type, return-value]
+        consumer = jobs.queue.create_consumer(workers=2, periodic=False, initial_delay=0.02, max_delay=0.05)
+        consumer.start()
+        consumers.append(consumer)
+        return jobs
+
+    yield do
+    for consumer in consumers:
+        consumer.stop(graceful=True)
+
+
+def eventually(happened: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_200_webhooks_make_one_training(start: Callable[[FakeTrainer], Jobs], queued: Settings) -> None:
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    client = TestClient(create_app(build_services(queued)))
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 4}}
+    threads = [
+        threading.Thread(target=lambda: [client.post("/webhook", json=event) for _ in range(50)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    eventually(lambda: trainer.syncs and not jobs.board.is_pending(4))
+    time.sleep(4 * queued.debounce_seconds)
+    assert trainer.syncs == [(4, False)]
+
+
+def test_a_steady_stream_does_not_wait_for_ever(
+    start: Callable[[FakeTrainer], Jobs], queued: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    jobs._settings = queued.model_copy(update={"debounce_seconds": 1.0, "debounce_max_seconds": 1.5})
+    stop = time.monotonic() + PATIENCE
+    while not trainer.syncs:
+        assert time.monotonic() < stop
+        jobs.request_sync(4)
+        time.sleep(0.05)
+
+
+def test_what_changes_during_a_job_gets_another(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.pause = 0.5
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    eventually(lambda: trainer.running)
+    jobs.request_sync(4)
+    eventually(lambda: len(trainer.syncs) == 2)
+    assert trainer.most_running == 1
+
+
+def test_start_training_forces_one(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    jobs.request_sync(4, force=True)
+    eventually(lambda: (4, True) in trainer.syncs)
+    jobs.request_sync(4)
+    eventually(lambda: not jobs.board.is_pending(4))
+    assert trainer.syncs[-1] == (4, False)
+
+
+def test_a_backfill_comes_in_chunks(start: Callable[[FakeTrainer], Jobs], queued: Settings) -> None:
+    trainer = FakeTrainer()
+    trainer.to_fill = list(range(450))
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    eventually(lambda: len(trainer.backfills) == 3 and not jobs.board.is_pending(4))
+    assert sorted(len(ids) for _, _, ids in trainer.backfills) == [50, 200, 200]
+
+
+@pytest.mark.parametrize("fault", [StudioUnreachable("down"), StudioRefused("busy", 502)])
+def test_passing_faults_are_tried_again(fault: Exception, start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.faults = [fault, fault]
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    eventually(lambda: len(trainer.syncs) == 1)
+    eventually(lambda: str(fault) in str(jobs.board.news(4).get("error")))
+    eventually(lambda: len(trainer.syncs) == 3)
+
+
+def test_lasting_faults_are_told_and_not_repeated(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.faults = [StudioRefused("the token is wrong", 401), RuntimeError("a bug")]
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    eventually(lambda: jobs.board.news(4).get("error") == "the token is wrong")
+    jobs.request_sync(4)
+    eventually(lambda: "unexpected fault (RuntimeError)" in str(jobs.board.news(4).get("error")))
+    time.sleep(1)
+    assert len(trainer.syncs) == 2
+
+
+def test_an_unreachable_queue_is_named() -> None:
+    lonely = load_settings(queue_url="redis://127.0.0.1:1/0")
+    jobs = Jobs(lonely, Registry("memory://lonely"), lambda board: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(QueueUnreachable, match="job queue cannot be reached"):
+        jobs.request_sync(1)
+    Board(jobs.queue).post(1, phase="news that may be lost")
+
+
+def test_messages_are_json(services: Services) -> None:
+    services.jobs._sync_task.schedule(args=(4,), delay=9)
+    stored = services.jobs.queue.storage.enqueued_items()
+    assert stored
+    assert all(item.startswith(b'{"message"') for item in stored)
+    assert JsonSerializer()._deserialize(stored[0]).args == [4]
