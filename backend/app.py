@@ -25,7 +25,13 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-STATUS_OF = {NotAllowed: 401, UnknownProject: 404, LabelConfigUnusable: 400, QueueUnreachable: 503}
+CONFIG_UNUSABLE = 422
+STATUS_OF = {
+    NotAllowed: 401,
+    UnknownProject: 404,
+    LabelConfigUnusable: CONFIG_UNUSABLE,
+    QueueUnreachable: 503,
+}
 
 
 class Message(BaseModel):

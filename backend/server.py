@@ -10,14 +10,20 @@ import sys
 import threading
 
 import uvicorn
+from uvicorn.protocols.http import h11_impl
 
-from backend.app import create_app
+from backend.app import CONFIG_UNUSABLE, create_app
+from backend.labels import EXAMPLE_CONFIG
 from backend.services import build_services
 from backend.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10
+# Of a refusal Label Studio shows people nothing but the status line, so that is where the help must stand.
+CONFIG_HINT = "The labelling config does not fit. One that does: " + "".join(
+    line.strip() for line in EXAMPLE_CONFIG.splitlines()
+)
 RESTART_SECONDS = 2.0
 
 
@@ -30,11 +36,13 @@ def serve(host: str | None, port: int | None, *, own_worker: bool) -> int:
     worker = WorkerProcess() if settings.embedded and own_worker else None
     if worker:
         worker.start()
+    h11_impl.STATUS_PHRASES[CONFIG_UNUSABLE] = CONFIG_HINT.encode()
     try:
         uvicorn.run(
             create_app(services),
             host=settings.host,
             port=settings.port,
+            http="h11",
             log_config=None,
             access_log=settings.log_level == "DEBUG",
             timeout_graceful_shutdown=STOP_SECONDS,

@@ -84,7 +84,7 @@ def test_opening_a_project_for_the_first_time_asks_for_its_labels(client: TestCl
 
 def test_a_config_that_does_not_fit_is_refused_with_one_that_does(client: TestClient) -> None:
     answer = client.post("/setup", json={"project": "7", "schema": "<View><Text name='t' value='$t'/></View>"})
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert EXAMPLE_CONFIG in answer.json()["error"]
 
 

@@ -1,0 +1,93 @@
+"""`label-studio-anomaly demo`, as someone runs it who has just cloned the project."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from backend.demo import label_studio
+from tests.live.conftest import PATIENCE, environment_folder, free_port
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    label_studio.install(environment_folder(), folder / "install.log")
+    ports = [free_port(), free_port()]
+    return lambda *arguments: Demo(folder, ports, arguments)
+
+
+class Demo:
+    """One run of the command; leaving the block presses Ctrl-C."""
+
+    def __init__(self, folder: Path, ports: list[int], arguments: tuple[str, ...]) -> None:
+        self.studio, self.backend = (f"http://127.0.0.1:{port}" for port in ports)
+        options = f"--directory {folder} --port {ports[0]} --backend-port {ports[1]}".split()
+        self._log = folder / f"output-{time.monotonic_ns()}.txt"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "backend", "demo", *arguments, *options],
+            stdout=self._log.open("wb"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "LABEL_STUDIO_VENV": str(environment_folder()), "OMP_WAIT_POLICY": "passive"},
+        )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def __enter__(self) -> Demo:
+        deadline = time.monotonic() + 3 * PATIENCE
+        while "Ctrl-C stops everything" not in self.said:
+            assert self._process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self.code = self._process.wait(60)
+
+
+def test_it_pre_annotates_its_pictures_and_stops_cleanly(demo: Callable[..., Demo]) -> None:
+    with demo() as first:
+        status = httpx.get(f"{first.backend}/projects/1/status").json()
+        assert status["model_normals"] == 12
+        assert "Pre-annotated: " in first.said
+        assert f"{first.studio}/projects/1/data" in first.said
+        assert label_studio.PASSWORD in first.said
+    assert first.code == 0
+    for url in (first.studio, first.backend):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health")
+
+
+def test_a_second_start_goes_on_where_the_first_one_stopped(demo: Callable[..., Demo]) -> None:
+    with demo() as again:
+        projects = httpx.get(f"{again.backend}/projects").json()["projects"]
+        assert [project["project_id"] for project in projects] == [1]
+        assert (projects[0]["tasks"], projects[0]["normals"]) == (45, 12)
+
+
+def test_pictures_of_ones_own(demo: Callable[..., Demo], tmp_path: Path, normal_pictures: list[Path]) -> None:
+    for number, path in enumerate(normal_pictures[:6]):
+        (tmp_path / f"Ünusual name {number}.jpg").write_bytes(path.read_bytes())
+    with demo(str(tmp_path)) as own:
+        status = httpx.get(f"{own.backend}/projects/2/status").json()
+        assert (status["tasks"], status["normals_needed"]) == (6, 5)
+        assert "the tags are yours to give" in own.said
+
+
+@pytest.mark.parametrize(("images", "reason"), [("nowhere", "is not a folder"), (".", "no pictures below")])
+def test_what_cannot_be_shown_is_told_at_once(images: str, reason: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "backend", "demo", images]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert reason in done.stderr
