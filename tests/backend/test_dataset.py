@@ -61,7 +61,8 @@ def test_those_who_disagree_put_the_task_aside() -> None:
 
 def test_whoever_changes_their_mind_is_taken_at_their_last_word() -> None:
     changed = task(
-        annotation("abnormal", created_at="2026-01-03T00:00:00Z"), annotation("normal", created_at="2026-01-02T00:00:00Z")
+        annotation("abnormal", created_at="2026-01-03T00:00:00Z"),
+        annotation("normal", created_at="2026-01-02T00:00:00Z"),
     )
     assert verdicts(changed) == ["abnormal"]
 

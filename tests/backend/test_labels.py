@@ -12,9 +12,7 @@ from model.prediction import Verdict
 
 def config_of(*names: str, extra: str = "") -> str:
     choices = "".join(f'<Choice value="{name}"/>' for name in names)
-    return (
-        f'<View><Image name="img" value="$photo"/><Choices name="v" toName="img">{choices}</Choices>{extra}</View>'
-    )
+    return f'<View><Image name="img" value="$photo"/><Choices name="v" toName="img">{choices}</Choices>{extra}</View>'
 
 
 def chosen(*names: str) -> list[dict[str, object]]:

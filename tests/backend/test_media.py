@@ -65,7 +65,9 @@ def test_private_addresses_are_refused_however_they_are_written(settings: Settin
         fetch(settings, uri, media_hosts=("*",))
 
 
-@pytest.mark.parametrize("uri", ["file:///etc/passwd", "ftp://example.org/a.jpg", "gopher://example.org", "javascript:1"])
+@pytest.mark.parametrize(
+    "uri", ["file:///etc/passwd", "ftp://example.org/a.jpg", "gopher://example.org", "javascript:1"]
+)
 def test_only_http_is_fetched(settings: Settings, uri: str) -> None:
     with pytest.raises(MediaUnavailable, match="only http"):
         fetch(settings, uri, media_hosts=("*",))

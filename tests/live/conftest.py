@@ -128,13 +128,13 @@ class LiveBackend:
             if not status["pending"] and reached(status):
                 return status
             time.sleep(0.2)
-        raise AssertionError(f"{what}: not within {PATIENCE:g} s.\n{json.dumps(status, indent=1)}\n{self.program.tail()}")
+        raise AssertionError(
+            f"{what}: not within {PATIENCE:g} s.\n{json.dumps(status, indent=1)}\n{self.program.tail()}"
+        )
 
 
 @pytest.fixture(scope="session")
-def start_backend(
-    studio: LiveStudio, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., LiveBackend]]:
+def start_backend(studio: LiveStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LiveBackend]]:
     started: list[Program] = []
 
     def start(**options: str) -> LiveBackend:

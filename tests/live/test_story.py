@@ -107,7 +107,9 @@ def test_drafts_and_skipped_tasks_do_not_count(story: Story) -> None:
     for task in tasks[:4]:
         story.studio.annotate(task, "normal")
     story.studio.annotate(tasks[4], "normal", was_cancelled=True)
-    draft = {"result": [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["normal"]}}]}
+    draft = {
+        "result": [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["normal"]}}]
+    }
     story.studio.call("POST", f"/api/tasks/{tasks[5]['id']}/drafts", json=draft)
     status = story.settle(lambda status: status["normals"] == 4, "four normal pictures")
     assert status["normals_needed"] == 1

@@ -1,0 +1,162 @@
+"""When a model is trained, and what is promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.dataset import Dataset, LabelledImage, Prior
+from backend.labels import EXAMPLE_CONFIG, parse_config
+from backend.pictures import Pictures
+from backend.registry import ModelVersion
+from backend.review import ENOUGH_OF_EACH, Case, held_out_cases, report, worse_on_test
+from backend.services import Services
+from backend.settings import Settings
+from backend.status import project_status
+from backend.training import needs_prediction, recipe, version_name, why_train
+from model.detector import AnomalyDetector
+from model.prediction import Verdict
+from model.splits import Split
+from tests.conftest import PROJECT, PictureServer, make_version
+
+CONFIG = parse_config(EXAMPLE_CONFIG)
+
+
+def image(task_id: int, verdict: str = "normal", split: Split = Split.TRAIN, **known: Any) -> LabelledImage:
+    values = {"uri": f"/data/upload/{task_id}.jpg", "group": f"task {task_id}", "independent": True, "prior": None}
+    return LabelledImage(task_id=task_id, verdict=Verdict(verdict), split=split, **{**values, **known})
+
+
+def normals(count: int, **known: Any) -> Dataset:
+    return Dataset(tuple(image(number, **known) for number in range(1, count + 1)), (), ())
+
+
+def trained_on(dataset: Dataset) -> ModelVersion:
+    return make_version(
+        fingerprint=dataset.fingerprint, training_tasks=tuple(image.task_id for image in dataset.training)
+    )
+
+
+@pytest.mark.parametrize(("count", "due"), [(0, False), (4, False), (5, True)])
+def test_the_first_model_waits_for_a_few_normals(settings: Settings, count: int, due: bool) -> None:
+    assert bool(why_train(normals(count), None, settings, "r")) is due
+
+
+def test_nothing_new_needs_no_training(settings: Settings) -> None:
+    assert why_train(normals(10), trained_on(normals(10)), settings, "r") is None
+
+
+@pytest.mark.parametrize(("count", "due"), [(11, False), (12, True)])
+def test_a_fifth_more_normals_are_worth_it(settings: Settings, count: int, due: bool) -> None:
+    assert bool(why_train(normals(count), trained_on(normals(10)), settings, "r")) is due
+
+
+def test_a_lost_training_label_always_is(settings: Settings) -> None:
+    why = why_train(Dataset(normals(10).labelled[1:], (), ()), trained_on(normals(10)), settings, "r")
+    assert why is not None
+    assert "1 of its training labels" in why
+
+
+def test_changed_settings_and_a_wish_are_too(settings: Settings) -> None:
+    current = trained_on(normals(10))
+    assert why_train(normals(10), current, settings, "other") == "the settings of the model were changed"
+    assert why_train(normals(10), current, settings, "r", force=True) == "someone asked for it"
+    assert why_train(normals(3), current, settings, "r", force=True) is None
+
+
+def test_a_versions_name_follows_from_its_content(settings: Settings) -> None:
+    wanted = recipe(settings, Pictures(settings))
+    assert version_name(normals(7), wanted) == version_name(normals(7), wanted)
+    assert version_name(normals(7), wanted) != version_name(normals(8), wanted)
+    other = settings.model_copy(update={"alarm_rate": 0.01})
+    assert recipe(other, Pictures(other)) != wanted
+
+
+def prediction(version: str, result: list[int] | None = None) -> dict[str, Any]:
+    return {"model_version": version, "result": [1] if result is None else result}
+
+
+@pytest.mark.parametrize(
+    ("known", "needed"),
+    [
+        ({"predictions": []}, True),
+        ({"predictions": [prediction("v1")]}, True),
+        ({"predictions": [prediction("v2")]}, False),
+        ({"predictions": [prediction("v2", [])]}, True),
+        ({"predictions": [prediction("v2"), prediction("v2")]}, True),
+        ({"predictions": [], "is_labeled": True}, False),
+        ({"predictions": [], "data": {}}, False),
+    ],
+)
+def test_which_tasks_need_a_prediction(known: dict[str, Any], needed: bool) -> None:
+    task = {"id": 1, "data": {"image": "/x.jpg"}, "is_labeled": False} | known
+    assert needs_prediction(task, CONFIG, "v2") is needed
+
+
+def cases(scores_normal: list[float], scores_abnormal: list[float], split: Split = Split.TEST) -> list[Case]:
+    scored = [("normal", score) for score in scores_normal] + [("abnormal", score) for score in scores_abnormal]
+    return [
+        Case(image(number, verdict, split), score, score, 0.5, Verdict("abnormal" if score > 0.5 else "normal"), False)
+        for number, (verdict, score) in enumerate(scored)
+    ]
+
+
+def test_only_a_model_that_is_clearly_worse_on_test_is_refused() -> None:
+    many = 3 * ENOUGH_OF_EACH
+    good = cases([0.1 + number / 1000 for number in range(many)], [0.9 - number / 1000 for number in range(many)])
+    bad = cases([0.9 - number / 1000 for number in range(many)], [0.1 + number / 1000 for number in range(many)])
+    assert worse_on_test(bad, good)
+    assert not worse_on_test(good, bad)
+    assert not worse_on_test(good, good)
+    assert not worse_on_test(bad[:5], good[:5])
+    assert not worse_on_test(cases([0.9] * many, [0.1] * many, Split.DEV), cases([0.1] * many, [0.9] * many, Split.DEV))
+
+
+def test_the_report_counts_what_people_confirmed(
+    services: Services,
+    detector: AnomalyDetector,
+    picture_server: PictureServer,
+    normal_pictures: list[Path],
+    abnormal_pictures: list[Path],
+) -> None:
+    prior = Prior("v0", 0.8, Verdict.ABNORMAL)
+    shown = {**dict(enumerate(normal_pictures[20:24], 1)), **dict(enumerate(abnormal_pictures[:4], 11))}
+    for task_id, path in shown.items():
+        picture_server.contents[f"/data/upload/{task_id}.jpg"] = path.read_bytes()
+    labelled = tuple(
+        image(task_id, "normal" if task_id < 10 else "abnormal", Split.TEST, independent=task_id != 11, prior=prior)
+        for task_id in shown
+    )
+    unreadable = image(99, "abnormal", Split.TEST)
+    dataset = Dataset((*labelled, unreadable), (7,), ())
+    found = held_out_cases(PROJECT, detector, dataset, services.pictures, services.jobs.board)
+    told = report(PROJECT, "v1", detector, dataset, found)
+    assert told["test"]["normals"] == told["test"]["abnormals"] == 4
+    assert told["test"]["true_positives"] + told["test"]["false_negatives"] == 4
+    assert told["test"]["auroc"]["value"] >= 0.75
+    assert told["test"]["not_independent"] == 1
+    assert told["dev"]["auroc"]["value"] is None
+    assert told["before_confirmation"]["false_positives"] == 4
+    assert told["disputed"] == [7]
+    assert {case["task_id"] for case in told["cases"]} == set(shown)
+    assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [99]
+
+
+def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:
+    def message() -> str:
+        return str(project_status(PROJECT, services.registry, services.jobs.board, services.settings)["message"])
+
+    services.registry.remember(PROJECT)
+    assert message() == "Tag 5 more pictures as normal to get the first model."
+    services.jobs.board.post(PROJECT, normals_needed=1)
+    assert message() == "Tag 1 more picture as normal to get the first model."
+    services.jobs.board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
+    assert message() == "Training: reading pictures, 3 of 9."
+    services.jobs.board.post(PROJECT, progress=None)
+    promote(provisional=True)
+    assert "provisional" in message()
+    services.jobs.board.post(PROJECT, error="Label Studio is gone")
+    assert message() == "Label Studio is gone"
