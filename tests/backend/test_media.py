@@ -82,7 +82,7 @@ def test_too_large_and_too_slow(settings: Settings, picture_server: PictureServe
     picture_server.contents["/big"] = b"x" * 2000
     picture_server.contents["/slow"] = b"x"
     picture_server.delays["/slow"] = 1.0
-    with pytest.raises(MediaUnavailable, match="larger than 0.001 MB"):
+    with pytest.raises(MediaUnavailable, match=r"larger than 0\.001 MB"):
         fetch(settings, "/big", media_max_mb=0.001)
     with pytest.raises(MediaUnavailable, match=r"within 0\.2 s"):
         fetch(settings, "/slow", media_timeout=0.2)
