@@ -37,7 +37,7 @@ class EmbeddingCache:
         try:
             content = path.read_bytes()
             tensors = load(content)
-            width, height = tensors["size"].tolist()
+            width, height = tensors.pop("size").tolist()
             os.utime(path)
         except FileNotFoundError:
             return None
@@ -45,13 +45,14 @@ class EmbeddingCache:
             log.warning("dropping a damaged cache entry: %s", path)
             path.unlink(missing_ok=True)
             return None
-        return Embedding(tensors["patches"], width, height)
+        return Embedding(tuple(tensors[name] for name in sorted(tensors)), width, height)
 
     def put(self, name: str, embedding: Embedding) -> None:
         """Keeps an embedding; a full or read-only disk costs the entry, nothing else."""
         path = self._path(name)
         size = torch.tensor([embedding.width, embedding.height])
-        content = save({"patches": embedding.patches.contiguous(), "size": size})
+        layers = {f"layer{number}": layer.contiguous() for number, layer in enumerate(embedding.layers)}
+        content = save(layers | {"size": size})
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Backbone:
     """A frozen network and how to feed it.
 
     network: returns feature maps (B, C, h, w), the finest first. mean, std: of the input's RGB, 0 to 255.
-    multiple: both sides of the input must be multiples of it. grid: the map whose cells are the patches.
+    multiple: both sides of the input must be multiples of it. weights: of each map in the anomaly map.
     """
 
     name: str
@@ -39,26 +39,24 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
-    grid: int
+    weights: tuple[float, ...]
     device: torch.device
 
     @torch.inference_mode()
-    def embed(self, batch: Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> patch embeddings float16 (B, h, w, C).
+    def embed(self, batch: Tensor) -> list[tuple[Tensor, ...]]:
+        """uint8 (B, H, W, 3) -> for each picture its patch embeddings, float16 (h, w, C) for each layer.
 
-        Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings, and brought
-        to one grid: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each map's
-        vectors then get length 1, so that no layer outweighs the others and contrast does not count.
+        Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al.,
+        "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector then gets length
+        1, so that contrast does not count.
         """
         pixels = batch.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
         inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = self.network(inputs)
-        grid = maps[self.grid].shape[-2:]
-        parts = [F.normalize(_on_grid(_pool(feature_map), grid), dim=1) for feature_map in maps]
-        joined = torch.cat(parts, dim=1)  # (B, C, h, w)
-        return joined.permute(0, 2, 3, 1).half().cpu().contiguous()
+        layers = [F.normalize(_pool(layer), dim=1).permute(0, 2, 3, 1).half().cpu().contiguous() for layer in maps]
+        return list(zip(*layers, strict=True))
 
 
 def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto") -> Backbone:
@@ -82,7 +80,7 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
     target = _device(device)
     network.eval().requires_grad_(False).to(target)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, recipe.grid, target)
+    return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, recipe.weights, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +91,11 @@ class Recipe:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
-    grid: int
+    weights: tuple[float, ...]
 
 
 def _pool(feature_map: Tensor) -> Tensor:
     return F.avg_pool2d(feature_map, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
-
-
-def _on_grid(feature_map: Tensor, grid: torch.Size) -> Tensor:
-    if feature_map.shape[-1] > grid[-1]:
-        return F.adaptive_avg_pool2d(feature_map, (grid[0], grid[1]))
-    if feature_map.shape[-1] < grid[-1]:
-        return F.interpolate(feature_map, size=grid, mode="bilinear", align_corners=False)
-    return feature_map
 
 
 def _device(name: str) -> torch.device:
@@ -141,7 +131,7 @@ def _packaged_weights(variant: int, sha256: str) -> Path:
 
 
 class _TorchvisionMaps(nn.Module):
-    """layer2 to layer4 of a torchvision ResNet."""
+    """layer2 and layer3 of a torchvision ResNet."""
 
     def __init__(self, resnet: nn.Module) -> None:
         super().__init__()
@@ -149,12 +139,10 @@ class _TorchvisionMaps(nn.Module):
         self.stem = nn.Sequential(*(children[name] for name in ("conv1", "bn1", "relu", "maxpool", "layer1")))
         self.layer2 = children["layer2"]
         self.layer3 = children["layer3"]
-        self.layer4 = children["layer4"]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         fine = self.layer2(self.stem(x))
-        middle = self.layer3(fine)
-        return [fine, middle, self.layer4(middle)]
+        return [fine, self.layer3(fine)]
 
 
 def _resnet(name: str, weights_name: str) -> Callable[[Path | None], nn.Module]:
@@ -197,37 +185,27 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
     return _VitMaps(vit)
 
 
+def _lite(variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str) -> Recipe:
+    """Taps: the last blocks of stride 8, 16 and 32, the last stage of them left out."""
+    build = _efficientnet_lite(variant, width, depth, taps, sha256)
+    return Recipe(build, LITE_MEAN, LITE_STD, 32, (0.5, 1.0, 1.0))
+
+
+def _torchvision(name: str, weights_name: str) -> Recipe:
+    return Recipe(_resnet(name, weights_name), IMAGENET_MEAN, IMAGENET_STD, 32, (0.5, 1.0))
+
+
 BACKBONES: dict[str, Recipe] = {
-    "efficientnet_lite0": Recipe(
-        _efficientnet_lite(
-            0, 1.0, 1.0, (4, 10, 14), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-        ),
-        LITE_MEAN,
-        LITE_STD,
-        32,
-        1,
+    "efficientnet_lite0": _lite(
+        0, 1.0, 1.0, (4, 10, 14), "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     ),
-    "efficientnet_lite1": Recipe(
-        _efficientnet_lite(
-            1, 1.0, 1.1, (6, 14, 19), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
-        ),
-        LITE_MEAN,
-        LITE_STD,
-        32,
-        1,
+    "efficientnet_lite1": _lite(
+        1, 1.0, 1.1, (6, 14, 19), "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
     ),
-    "efficientnet_lite2": Recipe(
-        _efficientnet_lite(
-            2, 1.1, 1.2, (6, 14, 19), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-        ),
-        LITE_MEAN,
-        LITE_STD,
-        32,
-        1,
+    "efficientnet_lite2": _lite(
+        2, 1.1, 1.2, (6, 14, 19), "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
     ),
-    "resnet18": Recipe(_resnet("resnet18", "ResNet18_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32, 1),
-    "wide_resnet50_2": Recipe(
-        _resnet("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"), IMAGENET_MEAN, IMAGENET_STD, 32, 1
-    ),
-    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, 0),
+    "resnet18": _torchvision("resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
+    "wide_resnet50_2": _torchvision("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"),
+    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, (1.0,)),
 }

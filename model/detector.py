@@ -6,20 +6,22 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model import artifact
+from model.backbone import BACKBONES
 from model.calibration import Calibration, conformal_threshold, suspects
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource
-from model.memory_bank import MemoryBank, build_bank
+from model.memory_bank import MemoryBank
+from model.patch_memory import LayerMemory, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
 
@@ -33,8 +35,8 @@ class DetectorConfig:
     """What a detector is made of. Two detectors of one config and the same pictures are equal.
 
     backbone: name of the frozen network. image_size: side in pixels that pictures are resized to.
-    bank_rows: most patch embeddings that are remembered. top_share: share of a picture's patches, the
-    strangest, whose mean distance is its raw score. alarm_rate: share of normal pictures that may be called
+    bank_rows: most patch embeddings of a layer that are remembered. top_share: share of a picture's patches, the
+    strangest, whose mean in the anomaly map is its raw score. alarm_rate: share of normal pictures that may be called
     abnormal. seed: of the coreset selection.
     """
 
@@ -65,7 +67,7 @@ class _Fitted:
     looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
     """
 
-    bank: MemoryBank
+    memory: PatchMemory
     calibration: Calibration
     pixel_threshold: float
     looks: Tensor
@@ -110,18 +112,19 @@ class AnomalyDetector:
         """Learns from pictures that are embedded already; `names` tells them apart."""
         if len(embeddings) < FEWEST_NORMALS:
             raise NotEnoughNormals(len(embeddings), FEWEST_NORMALS)
-        torch.set_grad_enabled(False)
-        stacks = [embedding.patches.flatten(0, 1).float() for embedding in embeddings]  # (P, C) each
-        _report(progress, "building the memory", 0, 1)
-        bank = self._bank(stacks)
-        scores, peaks = self._cross_fit(bank, stacks, progress)
+        memory, maps = self._learn(embeddings, progress)
+        scores = np.array([self._raw_score(unseen) for unseen in maps])
         doubtful = suspects(scores)
-        kept = [index for index in range(len(stacks)) if not doubtful[index]]
+        kept = [index for index in range(len(embeddings)) if not doubtful[index]]
+        if len(kept) < len(embeddings):
+            memory, maps = self._learn([embeddings[index] for index in kept], progress)
+            scores[kept] = [self._raw_score(unseen) for unseen in maps]
+        peaks = np.array([float(unseen.max()) for unseen in maps])
         self._fitted = _Fitted(
-            bank=bank if len(kept) == len(stacks) else self._bank([stacks[index] for index in kept]),
+            memory=memory,
             calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
-            pixel_threshold=conformal_threshold(peaks[kept], self.config.alarm_rate),
-            looks=torch.stack([stacks[index].mean(dim=0) for index in kept]),
+            pixel_threshold=conformal_threshold(peaks, self.config.alarm_rate),
+            looks=torch.stack([_look(embeddings[index]) for index in kept]),
             names=tuple(names[index] for index in kept),
             training=tuple(
                 TrainingImage(name, float(score), bool(suspect))
@@ -130,30 +133,21 @@ class AnomalyDetector:
         )
         return self
 
-    def _cross_fit(
-        self, bank: MemoryBank, stacks: Sequence[Tensor], progress: Progress | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Raw score and highest patch distance of each picture, its own rows hidden from the bank -> (n,), (n,).
+    @torch.inference_mode()
+    def _learn(self, embeddings: Sequence[Embedding], progress: Progress | None) -> tuple[PatchMemory, list[Tensor]]:
+        weights = BACKBONES[self.config.backbone].weights
+        steps, total = count(1), len(weights) * len(embeddings)
+        return learn(
+            [embedding.layers for embedding in embeddings],
+            weights,
+            rows=self.config.bank_rows,
+            seed=self.config.seed,
+            tick=lambda: _report(progress, "learning and measuring", next(steps), total),
+        )
 
-        Hiding rows costs one search a picture instead of one coreset. The rows that remain cover a little
-        less than a bank of their own would, so scores err on the high side and false alarms on the low one.
-        """
-        n = len(stacks)
-        scores, peaks = np.empty(n), np.empty(n)
-        for index, stack in enumerate(stacks):
-            distances = bank.distances(stack, hidden=bank.owners == index)
-            scores[index] = self._raw_score(distances)
-            peaks[index] = float(distances.max())
-            _report(progress, "measuring false alarms", index + 1, n)
-        return scores, peaks
-
-    def _bank(self, stacks: Sequence[Tensor]) -> MemoryBank:
-        owners = torch.repeat_interleave(torch.arange(len(stacks)), torch.tensor([len(s) for s in stacks]))
-        return build_bank(torch.cat(list(stacks)), owners, self.config.bank_rows, seed=self.config.seed)
-
-    def _raw_score(self, distances: Tensor) -> float:
-        count = max(1, math.ceil(self.config.top_share * len(distances)))
-        return float(distances.topk(count).values.mean())
+    def _raw_score(self, anomaly_map: Tensor) -> float:
+        strangest = max(1, math.ceil(self.config.top_share * anomaly_map.numel()))
+        return float(anomaly_map.flatten().topk(strangest).values.mean())
 
     # Judging
 
@@ -171,18 +165,17 @@ class AnomalyDetector:
         for item in self.embedder.embed(images):
             yield item if isinstance(item, ImageUnreadable) else self.judge(item)
 
+    @torch.inference_mode()
     def judge(self, embedding: Embedding) -> Prediction:
         """The verdict on one embedded picture."""
         fitted = self._known
-        patches = embedding.patches.flatten(0, 1).float()  # (P, C)
-        distances = fitted.bank.distances(patches)
-        anomaly_map: Map = distances.reshape(embedding.patches.shape[:2]).numpy()
-        raw_score = self._raw_score(distances)
+        strangeness = fitted.memory.anomaly_map(embedding.layers)
+        anomaly_map: Map = strangeness.numpy()
+        raw_score = self._raw_score(strangeness)
         p_value = fitted.calibration.p_value(raw_score)
         verdict = fitted.calibration.verdict(raw_score)
         regions = find_regions(anomaly_map, fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
-        look = patches.mean(dim=0)
-        nearest = int((fitted.looks - look).square().sum(dim=1).argmin())
+        nearest = int((fitted.looks - _look(embedding)).square().sum(dim=1).argmin())
         return Prediction(
             score=fitted.calibration.score(raw_score),
             raw_score=raw_score,
@@ -199,7 +192,8 @@ class AnomalyDetector:
 
     def raw_score(self, embedding: Embedding) -> float:
         """Only the raw score of an embedded picture; cheaper than a whole prediction."""
-        return self._raw_score(self._known.bank.distances(embedding.patches.flatten(0, 1).float()))
+        with torch.inference_mode():
+            return self._raw_score(self._known.memory.anomaly_map(embedding.layers))
 
     # What it knows
 
@@ -237,13 +231,8 @@ class AnomalyDetector:
             "names": fitted.names,
             "training": [asdict(image) for image in fitted.training],
         }
-        arrays = {
-            "bank_rows": fitted.bank.rows.half().numpy(),
-            "bank_owners": fitted.bank.owners.int().numpy(),
-            "scores": fitted.calibration.scores,
-            "looks": fitted.looks.numpy(),
-        }
-        return artifact.to_bytes(meta, arrays)
+        arrays = {"scores": fitted.calibration.scores, "looks": fitted.looks.numpy()}
+        return artifact.to_bytes(meta, arrays | _memory_arrays(fitted.memory))
 
     @classmethod
     def from_bytes(cls, content: bytes, *, embedder: Embedder | None = None) -> AnomalyDetector:
@@ -274,15 +263,38 @@ class AnomalyDetector:
         return cls.from_bytes(content, embedder=embedder)
 
 
+def _memory_arrays(memory: PatchMemory) -> artifact.Arrays:
+    arrays: artifact.Arrays = {"profile": memory.profile.numpy()}
+    for number, layer in enumerate(memory.layers):
+        arrays[f"layer{number}.rows"] = layer.bank.rows.half().numpy()
+        arrays[f"layer{number}.owners"] = layer.bank.owners.int().numpy()
+        arrays[f"layer{number}.gain"] = np.array([layer.gain])
+    return arrays
+
+
+def _restore_layer(arrays: artifact.Arrays, number: int) -> LayerMemory:
+    parts = {name: torch.from_numpy(arrays[f"layer{number}.{name}"]) for name in ("rows", "owners", "gain")}
+    bank = MemoryBank(parts["rows"].float(), parts["owners"].long())
+    return LayerMemory(bank, float(parts["gain"][0]))
+
+
 def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> _Fitted:
+    layers = range(len(BACKBONES[config.backbone].weights))
     return _Fitted(
-        bank=MemoryBank(torch.from_numpy(arrays["bank_rows"]).float(), torch.from_numpy(arrays["bank_owners"]).long()),
+        memory=PatchMemory(
+            tuple(_restore_layer(arrays, number) for number in layers), torch.from_numpy(arrays["profile"])
+        ),
         calibration=Calibration(arrays["scores"], config.alarm_rate, meta["chosen"]),
         pixel_threshold=float(meta["pixel_threshold"]),
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),
         training=tuple(TrainingImage(**image) for image in meta["training"]),
     )
+
+
+def _look(embedding: Embedding) -> Tensor:
+    """The mean patch embedding of every layer, one after another: float32 (C,)."""
+    return torch.cat([layer.float().mean(dim=(0, 1)) for layer in embedding.layers])
 
 
 def _name(source: ImageSource, position: int) -> str:

@@ -18,13 +18,18 @@ from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
 
 BATCH = 8
+LAYOUT = 2
+"""Counts up when embeddings of the same picture change, so that nobody mixes old ones with new ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """patches: float16 (h, w, C), the picture's patch embeddings. width, height: pixels of the upright picture."""
+    """A picture as the detector sees it.
 
-    patches: Tensor
+    layers: its patch embeddings, float16 (h, w, C) for each layer. width, height: pixels of the upright picture.
+    """
+
+    layers: tuple[Tensor, ...]
     width: int
     height: int
 
@@ -55,7 +60,7 @@ class Embedder:
     def key(self) -> str:
         """Names everything that embeddings depend on besides the picture."""
         custom = f"-{self._weights.name}-{self._weights.stat().st_size}" if self._weights else ""
-        return f"{self.backbone_name}-{self.image_size}{custom}"
+        return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{custom}"
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -73,9 +78,9 @@ class Embedder:
         arrays = [item[0] for item in read if not isinstance(item, ImageUnreadable)]
         if not arrays:
             return [item for item in read if isinstance(item, ImageUnreadable)]
-        patches = iter(self.backbone.embed(torch.from_numpy(np.stack(arrays))))
+        embedded = iter(self.backbone.embed(torch.from_numpy(np.stack(arrays))))
         return [
-            item if isinstance(item, ImageUnreadable) else Embedding(next(patches), item[1], item[2]) for item in read
+            item if isinstance(item, ImageUnreadable) else Embedding(next(embedded), item[1], item[2]) for item in read
         ]
 
     def _read(self, source: ImageSource) -> tuple[NDArray[np.uint8], int, int] | ImageUnreadable:

@@ -1,0 +1,117 @@
+"""What normal pictures look like, place by place: one memory bank for each layer, fused to one anomaly map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from model.memory_bank import MemoryBank, build_bank
+
+Layers = tuple[Tensor, ...]
+"""A picture's patch embeddings: float16 (h, w, C) for each layer."""
+
+Tick = Callable[[], None]
+"""Called once for each picture and layer that is measured."""
+
+PROFILE_SHRINKAGE = 50
+PROFILE_SMOOTHING = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMemory:
+    """One layer's memory.
+
+    gain: what its distances are multiplied by before the layers are added up. They come in different units, so
+    each layer's are divided by their spread over the normal pictures.
+    """
+
+    bank: MemoryBank
+    gain: float
+
+    def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
+        """float16 (h, w, C) -> float32 (h, w), the distance to the nearest remembered patch.
+
+        hidden: a picture whose patches to leave out, as if it had never been seen.
+        """
+        rows = patches.flatten(0, 1).float()
+        mask = None if hidden is None else self.bank.owners == hidden
+        if mask is not None and bool(
+            mask.all()
+        ):  # copies of one picture: whichever was remembered stands for the others too
+            mask = None
+        return self.bank.distances(rows, mask).reshape(patches.shape[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class PatchMemory:
+    """All layers' memories, and the profile: how strange normal pictures are at each place, float32 (H, W).
+
+    An edge or a reflection that is never twice the same raises the profile there, and costs no false alarms.
+    """
+
+    layers: tuple[LayerMemory, ...]
+    profile: Tensor
+
+    def anomaly_map(self, layers: Layers) -> Tensor:
+        """A picture's distances from all that is normal: float32 (H, W), the size of its finest layer."""
+        parts = [
+            memory.gain * _resize(memory.distances(layer)[None], self.profile.shape)
+            for memory, layer in zip(self.layers, layers, strict=True)
+        ]
+        return (torch.cat(parts).sum(dim=0) - self.profile).clamp_min(0)
+
+
+def learn(
+    pictures: Sequence[Layers], weights: Sequence[float], *, rows: int, seed: int, tick: Tick
+) -> tuple[PatchMemory, list[Tensor]]:
+    """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
+
+    Returns the memory and each picture's out-of-sample anomaly map, float32 (H, W), its own part of the memory
+    hidden. Hiding rows costs one search a picture instead of one coreset. The rows that remain cover a little
+    less than a bank of their own would, so these maps err on the high side and false alarms on the low one.
+    """
+    memories, fused = [], torch.zeros(len(pictures), *_finest(pictures[0]))
+    for maps, weight in zip(zip(*pictures, strict=True), weights, strict=True):
+        memory, distances = _learn_layer(maps, weight, rows, seed, tick)
+        memories.append(memory)
+        fused += memory.gain * _resize(distances, fused.shape[1:])
+    total, count = fused.sum(dim=0), len(fused)
+    unseen = [(own - _profile(total - own, count - 1)).clamp_min(0) for own in fused]
+    return PatchMemory(tuple(memories), _profile(total, count)), unseen
+
+
+def _learn_layer(maps: Sequence[Tensor], weight: float, rows: int, seed: int, tick: Tick) -> tuple[LayerMemory, Tensor]:
+    """One layer's memory, and the out-of-sample distances of the pictures (n, h, w)."""
+    patches = torch.cat([layer.flatten(0, 1) for layer in maps]).float()
+    owners = torch.arange(len(maps)).repeat_interleave(len(patches) // len(maps))
+    bank = build_bank(patches, owners, rows, seed=seed)
+    plain = LayerMemory(bank, gain=1.0)
+    distances = torch.empty(len(maps), *maps[0].shape[:2])
+    for index, layer in enumerate(maps):
+        distances[index] = plain.distances(layer, hidden=index)
+        tick()
+    spread = max(float(distances.std()), 1e-6)
+    return LayerMemory(bank, gain=weight / spread), distances
+
+
+def _profile(total: Tensor, count: int) -> Tensor:
+    """How much stranger than elsewhere normal pictures are at each place; little of it with few pictures."""
+    mean = total / count
+    edge = PROFILE_SMOOTHING // 2
+    smooth = F.avg_pool2d(mean[None, None], PROFILE_SMOOTHING, 1, edge, count_include_pad=False)[0, 0]
+    return (smooth - smooth.mean()) * (count / (count + PROFILE_SHRINKAGE))
+
+
+def _finest(layers: Layers) -> torch.Size:
+    return max((layer.shape[:2] for layer in layers), key=lambda shape: shape[0])
+
+
+def _resize(distances: Tensor, shape: torch.Size) -> Tensor:
+    """float32 (n, h, w) -> (n, H, W)"""
+    if distances.shape[1:] == shape:
+        return distances
+    return F.interpolate(distances[None], size=tuple(shape), mode="bilinear", align_corners=False)[0]
