@@ -1,0 +1,50 @@
+"""The README's commands, settings and links are real."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.settings import Settings
+from tests.test_compose import names_of
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
+OURS = ".venv/bin/label-studio-anomaly "
+
+
+def test_folders_are_learned_and_judged_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "backend").symlink_to(ROOT / "backend")
+    shown = [line.removeprefix(OURS) for line in COMMANDS if line.startswith(OURS)]
+    assert [line.split()[0] for line in shown] == ["train", "predict"]
+    for line in shown:
+        command = [sys.executable, "-m", "backend", *shlex.split(line)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 46
+    assert len(list((tmp_path / "heatmaps").iterdir())) == 45
+
+
+@pytest.mark.parametrize("target", [line.split()[1] for line in COMMANDS if line.startswith("make ")])
+def test_every_target_exists(target: str) -> None:
+    assert subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_every_setting_exists() -> None:
+    known = {name for field in Settings.model_fields for name in names_of(field)}
+    table = README[README.index("## Settings") : README.index("## Without Label Studio")]
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", table))
+    assert len(named) > 10
+    assert named <= known
+
+
+def test_every_file_exists() -> None:
+    linked = re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"`(backend/[\w/.]+|docker-compose\.yml)`", README)
+    assert linked
+    assert all((ROOT / path).exists() for path in linked), linked
