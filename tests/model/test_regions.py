@@ -54,7 +54,7 @@ def test_a_picture_strange_as_a_whole_shows_its_peak() -> None:
 def test_places_at_the_edge_stay_inside() -> None:
     for region in find_regions(planted((0, 0, 4, 4), (28, 28, 32, 32)), 1.0):
         outline = np.array(region.outline)
-        assert 0 <= outline.min()
+        assert outline.min() >= 0
         assert outline.max() <= 1
         assert region.x + region.width <= 1
         assert region.y + region.height <= 1
