@@ -11,7 +11,7 @@ PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test bench lint clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,9 @@ demo: $(VENV)/.installed ## Start Label Studio with the backend and pictures; IM
 
 test: $(VENV)/.developing ## Run every test, those with a real Label Studio and a real browser too
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.developing ## Measure accuracy, false alarms and speed on the data sets in ANOMALY_DATA
+	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 lint: $(VENV)/.developing ## Check style and types
 	@$(BIN)/ruff check
@@ -45,5 +48,5 @@ $(VENV)/.installed: $(VENV)/.made $(PINS)
 
 $(VENV)/.developing: $(VENV)/.made $(PINS)
 	@echo "Installing into $(VENV), with what the tests need; the first time takes a few minutes and about 5 GB ..."
-	@$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[plugin,test,lint]'
+	@$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[plugin,test,bench,lint]'
 	@touch $@ $(VENV)/.installed

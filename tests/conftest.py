@@ -90,7 +90,7 @@ def settings(tmp_path: Path, picture_server: PictureServer, monkeypatch: pytest.
         model_dir=str(tmp_path / "models"),
         data_dir=tmp_path / "state",
         cache_dir=tmp_path / "cache",
-        debounce_seconds=0.2,
+        debounce_seconds=1.0,
     )
 
 

@@ -1,0 +1,170 @@
+"""Measures the detector: accuracy, false alarms, disturbances, time and size.
+
+python -m benchmarks.bench --data FOLDER --output FOLDER [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.datasets import DataSet, Split, find_data_sets, split
+from benchmarks.disturbances import DISTURBANCES
+from benchmarks.metrics import aupro, f1_max
+from benchmarks.report import write_report
+from model.detector import AnomalyDetector, DetectorConfig
+from model.embedding import Embedding
+from model.evaluation import evaluate
+from model.images import read_image
+from model.prediction import Prediction
+from model.regions import upsample
+
+SIZES: tuple[int | None, ...] = (10, 25, 50, 100, None)
+SEEDS = 5
+MAP_SIDE = 256
+DISTURBED_SEEDS = 2
+DISTURBED_SIZES: tuple[int | None, ...] = (25, None)
+
+Row = dict[str, Any]
+Mask = NDArray[np.bool_]
+
+
+def main() -> None:
+    options = _options()
+    usual = DetectorConfig()
+    config = replace(
+        usual,
+        backbone=options.backbone or usual.backbone,
+        image_size=options.image_size or usual.image_size,
+    )
+    rows: list[Row] = []
+    for data in find_data_sets(options.data):
+        rows += measure(data, config, seeds=1 if options.quick else SEEDS)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "results.json").write_text(json.dumps(rows, indent=1))
+    print(write_report(rows, options.output))
+
+
+def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
+    """One row for each number of normal pictures and each seed."""
+    detector = AnomalyDetector(config)
+    started = time.perf_counter()
+    embeddings = _embed(detector, data)
+    milliseconds = 1000 * (time.perf_counter() - started) / len(data.pictures)
+    disturbed = {
+        name: _embed_disturbed(detector, data, name)
+        for name in tqdm(DISTURBANCES, desc=f"{data.name}: disturbing", leave=False)
+    }
+    masks = [_mask(path) for path in data.masks]
+    runs = [(n, seed) for n in SIZES for seed in range(seeds)]
+    rows = []
+    for n, seed in tqdm(runs, desc=data.name, unit="run"):
+        parts = split(data, n, seed)
+        if parts is None:
+            continue
+        row = _measure_one(data, detector, embeddings, masks, parts)
+        if n in DISTURBED_SIZES and seed < DISTURBED_SEEDS:
+            row["disturbed"] = dict(_false_alarms(row.pop("detector"), disturbed, parts))
+        row.pop("detector", None)
+        known = {"data": data.name, "n": n, "seed": seed, "embed_ms": milliseconds}
+        rows.append(known | row)
+    return rows
+
+
+def _measure_one(
+    data: DataSet,
+    detector: AnomalyDetector,
+    embeddings: list[Embedding],
+    masks: list[Mask | None],
+    parts: Split,
+) -> Row:
+    learned = [embeddings[index] for index in parts.learned]
+    started = time.perf_counter()
+    trained = AnomalyDetector(detector.config, embedder=detector.embedder).fit_embeddings(
+        learned, [str(index) for index in parts.learned]
+    )
+    fit_seconds = time.perf_counter() - started
+    abnormal = range(len(data.normal), len(data.pictures))
+    unseen = [*parts.unseen, *abnormal]
+    started = time.perf_counter()
+    judged = [trained.judge(embeddings[index]) for index in unseen]
+    judge_ms = 1000 * (time.perf_counter() - started) / len(judged)
+    truth = np.arange(len(unseen)) >= len(parts.unseen)
+    scores = np.array([prediction.raw_score for prediction in judged])
+    result = evaluate(scores, truth, [prediction.verdict == "abnormal" for prediction in judged])
+    return {
+        "detector": trained,
+        "learned": len(parts.learned),
+        "auroc": result.auroc.value,
+        "average_precision": result.average_precision,
+        "f1_max": f1_max(scores, truth),
+        "aupro": _aupro(judged[len(parts.unseen) :], masks),
+        "false_alarms": [result.false_positives, result.normals],
+        "found": [result.true_positives, result.abnormals],
+        "attainable_rate": trained.calibration.attainable_rate,
+        "fit_seconds": fit_seconds,
+        "judge_ms": judge_ms,
+        "artifact_bytes": len(trained.to_bytes()),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _embed(detector: AnomalyDetector, data: DataSet) -> list[Embedding]:
+    found = tqdm(detector.embedder.embed(data.pictures), total=len(data.pictures), desc=f"{data.name}: embedding")
+    return [item for item in found if isinstance(item, Embedding)]
+
+
+def _embed_disturbed(detector: AnomalyDetector, data: DataSet, name: str) -> list[Embedding]:
+    pictures = (DISTURBANCES[name](read_image(path).image) for path in data.normal)
+    return [item for item in detector.embedder.embed(pictures) if isinstance(item, Embedding)]
+
+
+def _false_alarms(
+    trained: AnomalyDetector, disturbed: dict[str, list[Embedding]], parts: Split
+) -> Iterator[tuple[str, list[int]]]:
+    for name, embeddings in disturbed.items():
+        scores = [trained.raw_score(embeddings[index]) for index in parts.unseen]
+        yield name, [int(sum(score > trained.calibration.threshold for score in scores)), len(scores)]
+
+
+def _mask(path: Path | None) -> Mask | None:
+    if path is None:
+        return None
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").resize((MAP_SIDE, MAP_SIDE), Image.Resampling.NEAREST)) > 127
+
+
+def _aupro(judged: list[Prediction], masks: list[Mask | None]) -> float | None:
+    pairs = [
+        (upsample(prediction.anomaly_map, (MAP_SIDE, MAP_SIDE)), mask)
+        for prediction, mask in zip(judged, masks, strict=True)
+        if mask is not None and mask.any()
+    ]
+    return aupro([one for one, _ in pairs], [mask for _, mask in pairs]) if pairs else None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = os.environ.get("ANOMALY_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default), help="folder of data sets (ANOMALY_DATA)")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/out"), help="where table and plots go")
+    parser.add_argument("--backbone", help="another backbone than the default")
+    parser.add_argument("--image-size", type=int, help="another side in pixels than the default")
+    parser.add_argument("--quick", action="store_true", help="one seed instead of five")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Data sets laid out as <name>/normal, <name>/abnormal/<kind> and, for some, <name>/masks/<kind>."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.images import find_images
+
+HELD_OUT = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """normal, abnormal: pictures. masks: of each abnormal picture, white where it is anomalous, or None."""
+
+    name: str
+    normal: tuple[Path, ...]
+    abnormal: tuple[Path, ...]
+    masks: tuple[Path | None, ...]
+
+    @property
+    def pictures(self) -> list[Path]:
+        """All of them, the normal ones first."""
+        return [*self.normal, *self.abnormal]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """learned, unseen: indices of normal pictures, int64."""
+
+    learned: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+
+
+def find_data_sets(folder: Path) -> Iterator[DataSet]:
+    """Every data set below `folder`."""
+    for root in sorted(path for path in folder.iterdir() if (path / "normal").is_dir()):
+        abnormal = tuple(find_images(root / "abnormal"))
+        masks = (root / "masks" / path.parent.name / f"{path.stem}.png" for path in abnormal)
+        yield DataSet(
+            root.name,
+            tuple(find_images(root / "normal")),
+            abnormal,
+            tuple(mask if mask.exists() else None for mask in masks),
+        )
+
+
+def split(data: DataSet, n: int | None, seed: int) -> Split | None:
+    """n normal pictures to learn (None: all) and those held out; None where there are not so many."""
+    shuffled = np.random.default_rng(seed).permutation(len(data.normal))
+    held_out = round(HELD_OUT * len(shuffled))
+    learned = shuffled[held_out:]
+    if n is not None and n > len(learned):
+        return None
+    return Split(learned[:n], shuffled[:held_out])
