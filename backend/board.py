@@ -31,15 +31,12 @@ class Board:
 
     def news(self, project_id: int) -> Json:
         """Everything known of a project. Raises QueueUnreachable."""
-        try:
-            return self._queue.get(_news_key(project_id), peek=True) or {}
-        except FAULTS as error:
-            raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
+        return self._read(_news_key(project_id)) or {}
 
     def is_pending(self, project_id: int) -> bool:
         """Whether work on the project is asked for or going on. Raises QueueUnreachable."""
-        news = self.news(project_id)
-        asked = self._queue.get(waiting_key(project_id), peek=True) is not None
+        asked = self._read(waiting_key(project_id)) is not None
+        news = self.news(project_id)  # read last: a job says that it works before it takes the request away
         return asked or bool(news.get("syncing") or news.get("progress") or news.get("backfill"))
 
     def post(self, project_id: int, **news: Any) -> None:
@@ -52,10 +49,7 @@ class Board:
 
     def problems(self, project_id: int) -> list[Json]:
         """Pictures that could not be used: {task_id, uri, reason, at}, by task. Raises QueueUnreachable."""
-        try:
-            known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
-        except FAULTS as error:
-            raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
+        known: Json = self._read(_problems_key(project_id)) or {}
         return [known[key] for key in sorted(known, key=int)]
 
     def note_pictures(
@@ -74,6 +68,12 @@ class Board:
                 self._queue.put(_problems_key(project_id), dict(newest))
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
+
+    def _read(self, key: str) -> Any:
+        try:
+            return self._queue.get(key, peek=True)
+        except FAULTS as error:
+            raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
 
 def waiting_key(project_id: int) -> str:

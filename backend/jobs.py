@@ -8,10 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from huey import Huey, crontab
-from huey.api import TaskWrapper
 from huey.exceptions import TaskLockedException
 
 from backend.board import FAULTS, Board, waiting_key
@@ -61,14 +59,22 @@ class Jobs:
         asked_at = time.time()
         try:
             if force:
-                self.queue.put(f"forced:{project_id}", True)
+                self.queue.put(_forced_key(project_id), True)
             self.queue.put(f"touched:{project_id}", asked_at)
-            waiting_since = self.queue.get(waiting_key(project_id), peek=True)
-            if waiting_since is None or asked_at - waiting_since > LOST_AFTER:
-                self.queue.put(waiting_key(project_id), asked_at)
+            if self._is_first(project_id, asked_at):
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
+
+    def _is_first(self, project_id: int, asked_at: float) -> bool:
+        """Whether no other request waits for its job; one that waits for too long counts as lost."""
+        key = waiting_key(project_id)
+        if self.queue.put_if_empty(key, asked_at):
+            return True
+        lost = asked_at - (self.queue.get(key, peek=True) or asked_at) > LOST_AFTER
+        if lost:
+            self.queue.put(key, asked_at)
+        return lost
 
     def ping(self) -> None:
         """Raises QueueUnreachable when the queue does not answer."""
@@ -96,26 +102,37 @@ class Jobs:
             self._try_request(project_id)
 
     def _sync(self, project_id: int) -> None:
+        if self.queue.get(waiting_key(project_id), peek=True) is None:
+            return  # another job has done what this one was asked for
         wait = self._calm_in(project_id)
         if wait > 0:
             self._sync_task.schedule(args=(project_id,), delay=wait)
             return
 
+        forced = False
+
         def work(trainer: Trainer) -> None:
+            nonlocal forced
             self.board.post(project_id, syncing=True)
             self.queue.delete(waiting_key(project_id))
-            forced = bool(self.queue.get(f"forced:{project_id}", peek=True))
-            self.queue.delete(f"forced:{project_id}")
+            forced = bool(self.queue.get(_forced_key(project_id), peek=True))
+            self.queue.delete(_forced_key(project_id))
             self._start_backfill(project_id, trainer.sync(project_id, force=forced))
 
-        self._alone(project_id, work, again=self._sync_task, args=(project_id,))
+        def again(delay: float) -> None:
+            self.queue.put_if_empty(waiting_key(project_id), time.time())
+            if forced:
+                self.queue.put(_forced_key(project_id), True)
+            self._sync_task.schedule(args=(project_id,), delay=delay)
+
+        self._alone(project_id, work, again)
 
     def _calm_in(self, project_id: int) -> float:
         """Seconds until the project's webhooks have calmed down, or have kept us waiting long enough."""
         now = time.time()
         touched = self.queue.get(f"touched:{project_id}", peek=True) or 0.0
         waiting_since = self.queue.get(waiting_key(project_id), peek=True) or 0.0
-        if self.queue.get(f"forced:{project_id}", peek=True):
+        if self.queue.get(_forced_key(project_id), peek=True):
             return 0.0
         calm = touched + self._settings.debounce_seconds - now
         patience = waiting_since + self._settings.debounce_max_seconds - now
@@ -134,7 +151,10 @@ class Jobs:
             trainer.backfill(project_id, version, task_ids)
             self._count_backfill(project_id, version, len(task_ids))
 
-        self._alone(project_id, work, again=self._backfill_task, args=(project_id, version, task_ids))
+        def again(delay: float) -> None:
+            self._backfill_task.schedule(args=(project_id, version, task_ids), delay=delay)
+
+        self._alone(project_id, work, again)
 
     def _count_backfill(self, project_id: int, version: str, count: int) -> None:
         news = self.board.news(project_id).get("backfill")
@@ -142,26 +162,27 @@ class Jobs:
             done = news["done"] + count
             self.board.post(project_id, backfill=news | {"done": done} if done < news["total"] else None)
 
-    def _alone(
-        self, project_id: int, work: Callable[[Trainer], None], again: TaskWrapper, args: tuple[Any, ...]
-    ) -> None:
-        """Does `work` while no other worker works on the project; tries later what fails for a passing reason."""
+    def _alone(self, project_id: int, work: Callable[[Trainer], None], again: Callable[[float], None]) -> None:
+        """Does `work` while no other worker works on the project; tries later what fails for a passing reason.
+
+        again: asks for the same job once more, in so many seconds.
+        """
         lock = self.queue.lock_task(f"project:{project_id}", None if self._settings.embedded else LOCK_SECONDS)
         try:
             lock.acquire()
         except TaskLockedException:
-            again.schedule(args=args, delay=BUSY_SECONDS)
+            again(BUSY_SECONDS)
             return
         try:
             work(self._work())
             self.queue.delete(f"failures:{project_id}")
         except Exception as error:
-            self._failed(project_id, error, again, args)
+            self._failed(project_id, error, again)
         finally:
-            lock.clear()
             self.board.post(project_id, progress=None, syncing=False)
+            lock.clear()
 
-    def _failed(self, project_id: int, error: Exception, again: TaskWrapper, args: tuple[Any, ...]) -> None:
+    def _failed(self, project_id: int, error: Exception, again: Callable[[float], None]) -> None:
         """Tells what went wrong and plans another try where one can help; the reconcile is the last resort."""
         if not isinstance(error, AnomalyError):
             log.exception("project %s: the job failed", project_id)
@@ -171,7 +192,7 @@ class Jobs:
         self.board.post(project_id, error=str(error))
         if _passing(error) and failures <= MOST_RETRIES:
             log.warning("project %s: %s; trying again in %s s", project_id, error, RETRY_SECONDS)
-            again.schedule(args=args, delay=RETRY_SECONDS)
+            again(RETRY_SECONDS)
         else:
             log.error("project %s: %s", project_id, error)
 
@@ -185,6 +206,11 @@ class Jobs:
             self.request_sync(project_id)
         except QueueUnreachable as error:
             log.warning("project %s: %s", project_id, error)
+
+
+def _forced_key(project_id: int) -> str:
+    """Where it is kept that someone pressed Start Training."""
+    return f"forced:{project_id}"
 
 
 def _passing(error: Exception) -> bool:

@@ -179,6 +179,30 @@ def test_passing_faults_are_tried_again(fault: Exception, start: Callable[[FakeT
     eventually(lambda: len(trainer.syncs) == 3)
 
 
+def test_a_wish_survives_a_passing_fault(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.faults = [StudioUnreachable("down")]
+    jobs = start(trainer)
+    jobs.request_sync(4, force=True)
+    eventually(lambda: trainer.syncs == [(4, True), (4, True)])
+
+
+def test_requests_at_the_same_instant_make_one_job(queued: Settings) -> None:
+    jobs = Jobs(queued, Registry(queued.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
+    together = threading.Barrier(8)
+
+    def ask() -> None:
+        together.wait()
+        jobs.request_sync(4)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert jobs.queue.pending_count() == 1
+
+
 def test_lasting_faults_are_told_and_not_repeated(start: Callable[[FakeTrainer], Jobs]) -> None:
     trainer = FakeTrainer()
     trainer.faults = [StudioRefused("the token is wrong", 401), RuntimeError("a bug")]
