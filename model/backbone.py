@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -26,12 +27,19 @@ LITE_STD = (128.0, 128.0, 128.0)
 NEIGHBOURHOOD = 3
 
 
+class LayerWeights(NamedTuple):
+    """How much a layer counts: deep ones tell best whether a picture is abnormal, fine ones where."""
+
+    score: float
+    place: float
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A frozen network and how to feed it.
 
     network: returns feature maps (B, C, h, w), the finest first. mean, std: of the input's RGB, 0 to 255.
-    multiple: both sides of the input must be multiples of it. weights: of each map in the anomaly map.
+    multiple: both sides of the input must be multiples of it. weights: of each map, for the score and for the place.
     """
 
     name: str
@@ -39,7 +47,7 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
-    weights: tuple[float, ...]
+    weights: tuple[LayerWeights, ...]
     device: torch.device
 
     @torch.inference_mode()
@@ -91,7 +99,7 @@ class Recipe:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
-    weights: tuple[float, ...]
+    weights: tuple[LayerWeights, ...]
 
 
 def _pool(feature_map: Tensor) -> Tensor:
@@ -185,14 +193,17 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
     return _VitMaps(vit)
 
 
+FINE, MIDDLE, DEEP = LayerWeights(0.5, 1.0), LayerWeights(1.0, 0.5), LayerWeights(1.0, 0.25)
+
+
 def _lite(variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str) -> Recipe:
     """Taps: the last blocks of stride 8, 16 and 32, the last stage of them left out."""
     build = _efficientnet_lite(variant, width, depth, taps, sha256)
-    return Recipe(build, LITE_MEAN, LITE_STD, 32, (0.5, 1.0, 1.0))
+    return Recipe(build, LITE_MEAN, LITE_STD, 32, (FINE, MIDDLE, DEEP))
 
 
 def _torchvision(name: str, weights_name: str) -> Recipe:
-    return Recipe(_resnet(name, weights_name), IMAGENET_MEAN, IMAGENET_STD, 32, (0.5, 1.0))
+    return Recipe(_resnet(name, weights_name), IMAGENET_MEAN, IMAGENET_STD, 32, (FINE, MIDDLE))
 
 
 BACKBONES: dict[str, Recipe] = {
@@ -207,5 +218,5 @@ BACKBONES: dict[str, Recipe] = {
     ),
     "resnet18": _torchvision("resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
     "wide_resnet50_2": _torchvision("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"),
-    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, (1.0,)),
+    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, (LayerWeights(1.0, 1.0),)),
 }

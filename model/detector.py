@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from model import artifact
-from model.backbone import BACKBONES
+from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, conformal_threshold, suspects
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource
 from model.memory_bank import MemoryBank
-from model.patch_memory import LayerMemory, PatchMemory, learn
+from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
 
@@ -36,7 +36,7 @@ class DetectorConfig:
 
     backbone: name of the frozen network. image_size: side in pixels that pictures are resized to.
     bank_rows: most patch embeddings of a layer that are remembered. top_share: share of a picture's patches, the
-    strangest, whose mean in the anomaly map is its raw score. alarm_rate: share of normal pictures that may be called
+    strangest, whose mean distance is its raw score. alarm_rate: share of normal pictures that may be called
     abnormal. seed: of the coreset selection.
     """
 
@@ -113,13 +113,13 @@ class AnomalyDetector:
         if len(embeddings) < FEWEST_NORMALS:
             raise NotEnoughNormals(len(embeddings), FEWEST_NORMALS)
         memory, maps = self._learn(embeddings, progress)
-        scores = np.array([self._raw_score(unseen) for unseen in maps])
+        scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores)
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
         if len(kept) < len(embeddings):
             memory, maps = self._learn([embeddings[index] for index in kept], progress)
-            scores[kept] = [self._raw_score(unseen) for unseen in maps]
-        peaks = np.array([float(unseen.max()) for unseen in maps])
+            scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
+        peaks = np.array([float(unseen.place.max()) for unseen in maps])
         self._fitted = _Fitted(
             memory=memory,
             calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
@@ -134,7 +134,7 @@ class AnomalyDetector:
         return self
 
     @torch.inference_mode()
-    def _learn(self, embeddings: Sequence[Embedding], progress: Progress | None) -> tuple[PatchMemory, list[Tensor]]:
+    def _learn(self, embeddings: Sequence[Embedding], progress: Progress | None) -> tuple[PatchMemory, list[Maps]]:
         weights = BACKBONES[self.config.backbone].weights
         steps, total = count(1), len(weights) * len(embeddings)
         return learn(
@@ -169,9 +169,9 @@ class AnomalyDetector:
     def judge(self, embedding: Embedding) -> Prediction:
         """The verdict on one embedded picture."""
         fitted = self._known
-        strangeness = fitted.memory.anomaly_map(embedding.layers)
-        anomaly_map: Map = strangeness.numpy()
-        raw_score = self._raw_score(strangeness)
+        maps = fitted.memory.maps(embedding.layers)
+        anomaly_map: Map = maps.place.numpy()
+        raw_score = self._raw_score(maps.score)
         p_value = fitted.calibration.p_value(raw_score)
         verdict = fitted.calibration.verdict(raw_score)
         regions = find_regions(anomaly_map, fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
@@ -193,7 +193,7 @@ class AnomalyDetector:
     def raw_score(self, embedding: Embedding) -> float:
         """Only the raw score of an embedded picture; cheaper than a whole prediction."""
         with torch.inference_mode():
-            return self._raw_score(self._known.memory.anomaly_map(embedding.layers))
+            return self._raw_score(self._known.memory.maps(embedding.layers).score)
 
     # What it knows
 
@@ -268,21 +268,22 @@ def _memory_arrays(memory: PatchMemory) -> artifact.Arrays:
     for number, layer in enumerate(memory.layers):
         arrays[f"layer{number}.rows"] = layer.bank.rows.half().numpy()
         arrays[f"layer{number}.owners"] = layer.bank.owners.int().numpy()
-        arrays[f"layer{number}.gain"] = np.array([layer.gain])
+        arrays[f"layer{number}.spread"] = np.array([layer.spread])
     return arrays
 
 
-def _restore_layer(arrays: artifact.Arrays, number: int) -> LayerMemory:
-    parts = {name: torch.from_numpy(arrays[f"layer{number}.{name}"]) for name in ("rows", "owners", "gain")}
+def _restore_layer(arrays: artifact.Arrays, number: int, weights: LayerWeights) -> LayerMemory:
+    parts = {name: torch.from_numpy(arrays[f"layer{number}.{name}"]) for name in ("rows", "owners", "spread")}
     bank = MemoryBank(parts["rows"].float(), parts["owners"].long())
-    return LayerMemory(bank, float(parts["gain"][0]))
+    return LayerMemory(bank, float(parts["spread"][0]), weights)
 
 
 def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> _Fitted:
-    layers = range(len(BACKBONES[config.backbone].weights))
+    layers = enumerate(BACKBONES[config.backbone].weights)
     return _Fitted(
         memory=PatchMemory(
-            tuple(_restore_layer(arrays, number) for number in layers), torch.from_numpy(arrays["profile"])
+            tuple(_restore_layer(arrays, number, weights) for number, weights in layers),
+            torch.from_numpy(arrays["profile"]),
         ),
         calibration=Calibration(arrays["scores"], config.alarm_rate, meta["chosen"]),
         pixel_threshold=float(meta["pixel_threshold"]),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from model.backbone import LayerWeights
 from model.memory_bank import MemoryBank, build_bank
 
 Layers = tuple[Tensor, ...]
@@ -19,31 +21,41 @@ Tick = Callable[[], None]
 
 PROFILE_SHRINKAGE = 50
 PROFILE_SMOOTHING = 5
+SMALLEST_SPREAD = 1e-6
+
+
+class Maps(NamedTuple):
+    """How strange each place of a picture is, float32 (H, W) each, the size of its finest layer.
+
+    score: tells best whether the picture is abnormal. place: tells best where. Their scales differ.
+    """
+
+    score: Tensor
+    place: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class LayerMemory:
     """One layer's memory.
 
-    gain: what its distances are multiplied by before the layers are added up. They come in different units, so
-    each layer's are divided by their spread over the normal pictures.
+    spread: standard deviation of its distances over the normal pictures. Distances of different layers come in
+    different units, so each layer's are divided by it before they are added up.
     """
 
     bank: MemoryBank
-    gain: float
+    spread: float
+    weights: LayerWeights
 
     def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
-        """float16 (h, w, C) -> float32 (h, w), the distance to the nearest remembered patch.
+        """float16 (h, w, C) -> float32 (h, w), the distance to the nearest remembered patch, in spreads.
 
         hidden: a picture whose patches to leave out, as if it had never been seen.
         """
         rows = patches.flatten(0, 1).float()
         mask = None if hidden is None else self.bank.owners == hidden
-        if mask is not None and bool(
-            mask.all()
-        ):  # copies of one picture: whichever was remembered stands for the others too
-            mask = None
-        return self.bank.distances(rows, mask).reshape(patches.shape[:2])
+        if mask is not None and bool(mask.all()):
+            mask = None  # copies of one picture: whichever was remembered stands for the others too
+        return self.bank.distances(rows, mask).reshape(patches.shape[:2]) / self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,46 +68,56 @@ class PatchMemory:
     layers: tuple[LayerMemory, ...]
     profile: Tensor
 
-    def anomaly_map(self, layers: Layers) -> Tensor:
-        """A picture's distances from all that is normal: float32 (H, W), the size of its finest layer."""
-        parts = [
-            memory.gain * _resize(memory.distances(layer)[None], self.profile.shape)
-            for memory, layer in zip(self.layers, layers, strict=True)
-        ]
-        return (torch.cat(parts).sum(dim=0) - self.profile).clamp_min(0)
+    def maps(self, layers: Layers) -> Maps:
+        """How far a picture is from all that is normal."""
+        score, place = torch.zeros_like(self.profile), torch.zeros_like(self.profile)
+        for memory, layer in zip(self.layers, layers, strict=True):
+            distances = _resize(memory.distances(layer)[None], self.profile.shape)[0]
+            score += memory.weights.score * distances
+            place += memory.weights.place * distances
+        return Maps((score - self.profile).clamp_min(0), place)
 
 
 def learn(
-    pictures: Sequence[Layers], weights: Sequence[float], *, rows: int, seed: int, tick: Tick
-) -> tuple[PatchMemory, list[Tensor]]:
+    pictures: Sequence[Layers], weights: Sequence[LayerWeights], *, rows: int, seed: int, tick: Tick
+) -> tuple[PatchMemory, list[Maps]]:
     """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
 
-    Returns the memory and each picture's out-of-sample anomaly map, float32 (H, W), its own part of the memory
-    hidden. Hiding rows costs one search a picture instead of one coreset. The rows that remain cover a little
-    less than a bank of their own would, so these maps err on the high side and false alarms on the low one.
+    Returns the memory and each picture's out-of-sample maps, its own part of the memory hidden. Hiding rows
+    costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank of
+    their own would, so these maps err on the high side and false alarms on the low one.
     """
-    memories, fused = [], torch.zeros(len(pictures), *_finest(pictures[0]))
+    memories = []
+    score = torch.zeros(len(pictures), *_finest(pictures[0]))
+    place = torch.zeros_like(score)
     for maps, weight in zip(zip(*pictures, strict=True), weights, strict=True):
         memory, distances = _learn_layer(maps, weight, rows, seed, tick)
         memories.append(memory)
-        fused += memory.gain * _resize(distances, fused.shape[1:])
-    total, count = fused.sum(dim=0), len(fused)
-    unseen = [(own - _profile(total - own, count - 1)).clamp_min(0) for own in fused]
+        resized = _resize(distances, score.shape[1:])
+        score += weight.score * resized
+        place += weight.place * resized
+    total, count = score.sum(dim=0), len(score)
+    unseen = [
+        Maps((own - _profile(total - own, count - 1)).clamp_min(0), where)
+        for own, where in zip(score, place, strict=True)
+    ]
     return PatchMemory(tuple(memories), _profile(total, count)), unseen
 
 
-def _learn_layer(maps: Sequence[Tensor], weight: float, rows: int, seed: int, tick: Tick) -> tuple[LayerMemory, Tensor]:
-    """One layer's memory, and the out-of-sample distances of the pictures (n, h, w)."""
+def _learn_layer(
+    maps: Sequence[Tensor], weights: LayerWeights, rows: int, seed: int, tick: Tick
+) -> tuple[LayerMemory, Tensor]:
+    """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
     patches = torch.cat([layer.flatten(0, 1) for layer in maps]).float()
     owners = torch.arange(len(maps)).repeat_interleave(len(patches) // len(maps))
     bank = build_bank(patches, owners, rows, seed=seed)
-    plain = LayerMemory(bank, gain=1.0)
+    unscaled = LayerMemory(bank, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, layer in enumerate(maps):
-        distances[index] = plain.distances(layer, hidden=index)
+        distances[index] = unscaled.distances(layer, hidden=index)
         tick()
-    spread = max(float(distances.std()), 1e-6)
-    return LayerMemory(bank, gain=weight / spread), distances
+    spread = max(float(distances.std()), SMALLEST_SPREAD)
+    return LayerMemory(bank, spread, weights), distances / spread
 
 
 def _profile(total: Tensor, count: int) -> Tensor:

@@ -49,7 +49,7 @@ def test_neighbours_in_a_batch_do_not_matter(batch: torch.Tensor) -> None:
 
 
 def test_every_backbone_weighs_its_layers() -> None:
-    assert all(sum(recipe.weights) > 0 for recipe in BACKBONES.values())
+    assert all(sum(layer.score for layer in recipe.weights) > 0 for recipe in BACKBONES.values())
 
 
 def test_an_unknown_name_and_missing_weights_are_told_in_one_line(tmp_path: Path) -> None:
