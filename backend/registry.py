@@ -28,6 +28,8 @@ from model.detector import AnomalyDetector
 
 Json = dict[str, Any]
 
+MOST_PROMOTIONS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
@@ -113,19 +115,40 @@ class Registry:
 
     def current(self, project_id: int) -> str | None:
         """The promoted version's name."""
-        pointer = self._read_json(project_id, "current.json")
-        return None if pointer is None else str(pointer["version"])
+        version = self._pointer(project_id)["version"]
+        return None if version is None else str(version)
 
     def promote(self, project_id: int, name: str, reason: str) -> None:
         """Makes a complete version the one in charge, at once for every server. Raises UnknownVersion."""
         self.version(project_id, name)
-        pointer = {
-            "version": name,
-            "promoted_at": now(),
-            "reason": reason,
-            "before": self.current(project_id),
-        }
-        self._write_json(pointer, project_id, "current.json")
+        pointer = self._pointer(project_id)
+        promotion = {"version": name, "promoted_at": now(), "reason": reason}
+        self._write_json(
+            promotion
+            | {
+                "passed_over": [other for other in pointer["passed_over"] if other != name],
+                "history": [*pointer["history"], promotion][-MOST_PROMOTIONS:],
+            },
+            project_id,
+            "current.json",
+        )
+
+    def pass_over(self, project_id: int, name: str) -> None:
+        """Notes that a version is not to be put in charge on its own: it did worse, or people rolled it back."""
+        pointer = self._pointer(project_id)
+        if name not in pointer["passed_over"]:
+            self._write_json(pointer | {"passed_over": [*pointer["passed_over"], name]}, project_id, "current.json")
+
+    def is_passed_over(self, project_id: int, name: str) -> bool:
+        return name in self._pointer(project_id)["passed_over"]
+
+    def promotions(self, project_id: int) -> list[Json]:
+        """The latest promotions, oldest first: version, promoted_at, reason."""
+        return list(self._pointer(project_id)["history"])
+
+    def _pointer(self, project_id: int) -> Json:
+        empty: Json = {"version": None, "passed_over": [], "history": []}
+        return empty | (self._read_json(project_id, "current.json") or {})
 
     def detector(self, project_id: int, name: str) -> AnomalyDetector:
         """A version's detector; the last one asked for stays in memory."""

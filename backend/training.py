@@ -58,7 +58,7 @@ class Trainer:
         self._post_counts(project_id, dataset, len(tasks))
         current = self._current(project_id)
         why = why_train(dataset, current, self._settings, self._recipe, force=force)
-        if why:
+        if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, self._recipe))):
             log.info("project %s: training, because %s", project_id, why)
             current = self._train(project_id, dataset, current, why)
         elif current:
@@ -155,6 +155,7 @@ class Trainer:
             if worse_on_test(cases, before):
                 refusal = f"{name} orders the test pictures worse than {current.name} and was not promoted"
                 log.warning("project %s: %s", project_id, refusal)
+                self._registry.pass_over(project_id, name)
                 self._board.post(project_id, last_training=_outcome(version, why, refusal))
                 return current
         self._registry.promote(project_id, name, why)

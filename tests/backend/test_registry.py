@@ -72,3 +72,17 @@ def test_projects_are_remembered(root: str) -> None:
     registry.remember(9)
     registry.remember(10)
     assert Registry(root).projects() == [9, 10]
+
+
+def test_what_was_passed_over_stays_so_until_it_is_promoted(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    for name in ("v1", "v2"):
+        registry.save(make_version(name=name), detector, {})
+    registry.promote(2, "v1", "first")
+    registry.pass_over(2, "v2")
+    assert registry.current(2) == "v1"
+    registry.promote(2, "v1", "again")
+    assert Registry(root).is_passed_over(2, "v2")
+    registry.promote(2, "v2", "after all")
+    assert not registry.is_passed_over(2, "v2")
+    assert [promotion["version"] for promotion in registry.promotions(2)] == ["v1", "v1", "v2"]

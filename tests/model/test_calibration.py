@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,3 +78,117 @@ def test_a_few_pictures_are_never_suspected_nor_more_than_a_tenth() -> None:
     assert not suspects(few).any()
     many = np.append(np.random.default_rng(0).normal(10, 1, 40), np.full(10, 1000.0))
     assert suspects(many).sum() == 5
+
+
+rates = st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.5])
+
+
+@pytest.mark.parametrize("alarm_rate", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("n", [10, 25, 120])
+def test_exchangeable_normals_alarm_no_more_than_promised(n: int, alarm_rate: float) -> None:
+    drawn = np.random.default_rng(7).lognormal(size=(4000, n + 1))
+    alarms = [row[-1] > conformal_threshold(row[:-1], alarm_rate) for row in drawn]
+    promised = max(alarm_rate, 1 / (n + 1))
+    assert np.mean(alarms) <= promised + 3 * math.sqrt(promised / len(drawn))
+
+
+@given(some_scores, rates)
+def test_the_threshold_is_the_smallest_score_that_covers_enough(scores: np.ndarray, alarm_rate: float) -> None:
+    threshold = conformal_threshold(scores, alarm_rate)
+    needed = min(math.ceil((1 - alarm_rate) * (len(scores) + 1)), len(scores))
+    assert (scores <= threshold).sum() >= needed
+    assert (scores < threshold).sum() < needed
+
+
+@given(some_scores, rates, st.randoms(use_true_random=False))
+def test_the_order_of_scores_does_not_matter(scores: np.ndarray, alarm_rate: float, random: object) -> None:
+    shuffled = scores.tolist()
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert conformal_threshold(np.array(shuffled), alarm_rate) == conformal_threshold(scores, alarm_rate)
+
+
+@given(some_scores)
+def test_who_asks_for_fewer_alarms_gets_no_lower_threshold(scores: np.ndarray) -> None:
+    thresholds = [conformal_threshold(scores, rate) for rate in (0.5, 0.2, 0.1, 0.05, 0.01)]
+    assert all(lower <= higher for lower, higher in pairwise(thresholds))
+
+
+@given(
+    st.lists(st.floats(0, 1e6), min_size=99, max_size=120).map(lambda values: np.sort(np.array(values))),
+    st.floats(0, 1e6),
+)
+def test_a_picture_called_abnormal_has_a_p_value_within_the_alarm_rate(scores: np.ndarray, raw_score: float) -> None:
+    calibration = Calibration(scores, 0.05)
+    if calibration.verdict(raw_score) == "abnormal":
+        assert calibration.p_value(raw_score) <= 0.05
+
+
+@given(some_scores, st.floats(0, 1e6))
+def test_p_values_count_by_hand(scores: np.ndarray, raw_score: float) -> None:
+    expected = (1 + sum(score >= raw_score for score in scores)) / (len(scores) + 1)
+    assert Calibration(scores).p_value(raw_score) == pytest.approx(expected)
+
+
+def test_the_threshold_itself_is_still_normal() -> None:
+    calibration = Calibration(np.arange(1.0, 100.0))
+    assert calibration.verdict(calibration.threshold) == "normal"
+    assert calibration.verdict(np.nextafter(calibration.threshold, np.inf)) == "abnormal"
+
+
+def test_no_two_pictures_lose_their_order_however_strange() -> None:
+    calibration = Calibration(np.linspace(1, 2, 30))
+    scores = [calibration.score(raw_score) for raw_score in (0, 0.5, 1, 1.9, 2, 2.1, 10, 100, 1e4, 1e6)]
+    assert all(lower < higher for lower, higher in pairwise(scores))
+    assert 0 < scores[0] < scores[-1] < 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-12, 3.0, 1e12])
+@pytest.mark.parametrize("n", [2, 9, 10, 40])
+def test_equal_scores_are_no_harm(n: int, value: float) -> None:
+    calibration = Calibration(np.full(n, value))
+    assert calibration.verdict(value) == "normal"
+    for raw_score in (0.0, value, 2 * value + 1):
+        assert 0 <= calibration.score(raw_score) <= 1
+
+
+def test_a_threshold_below_the_typical_picture_still_gives_scores() -> None:
+    calibration = Calibration(np.linspace(1, 2, 30), chosen=0.5)
+    assert 0 < calibration.score(0.4) < 0.5 == calibration.score(0.5) < calibration.score(1.5) < 1
+
+
+def test_ten_pictures_end_the_provisional_time_unless_people_chose() -> None:
+    spread = np.linspace(1, 2, 10)
+    assert Calibration(spread).threshold == 2
+    assert Calibration(spread[:9]).threshold > spread[8]
+    assert Calibration(spread[:9], chosen=1.5).threshold == 1.5
+
+
+@pytest.mark.parametrize("n", [20, 50, 200])
+def test_ordinary_spread_is_hardly_ever_suspected(n: int) -> None:
+    generator = np.random.default_rng(11)
+    assert not any(suspects(generator.normal(10, 1, n)).any() for _ in range(200))
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=80).map(np.array))
+def test_suspects_are_few_and_the_strangest(scores: np.ndarray) -> None:
+    marked = suspects(scores)
+    assert marked.shape == scores.shape
+    assert marked.sum() <= len(scores) / 10
+    if marked.any():
+        assert scores[marked].min() >= scores[~marked].max()
+
+
+def test_nothing_is_suspected_for_being_too_ordinary() -> None:
+    scores = np.append(np.random.default_rng(0).normal(100, 1, 40), 0.0)
+    assert not suspects(scores).any()
+
+
+def test_suspicion_does_not_depend_on_the_unit() -> None:
+    scores = np.append(np.random.default_rng(0).normal(10, 1, 40), [30.0, 16.0])
+    assert suspects(scores).tolist() == suspects(scores * 1000).tolist()
+    assert suspects(scores).any()
+
+
+def test_at_twenty_pictures_suspicion_begins() -> None:
+    scores = np.append(np.random.default_rng(0).normal(10, 1, SUSPECTS_FROM - 1), 100.0)
+    assert suspects(scores).tolist() == [False] * (SUSPECTS_FROM - 1) + [True]

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +15,11 @@ from safetensors.numpy import save
 
 from model import artifact
 from model.detector import AnomalyDetector, DetectorConfig
+from model.embedding import BATCH, Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
-from model.prediction import Verdict
+from model.prediction import Prediction, Verdict
+
+SMALL = DetectorConfig(image_size=96, bank_rows=200)
 
 
 def texture(seed: int, *, size: tuple[int, int] = (96, 96), spot: bool = False) -> Image.Image:
@@ -148,3 +155,254 @@ def test_settings_travel_with_the_model() -> None:
     config = DetectorConfig(image_size=128, bank_rows=50, alarm_rate=0.1)
     detector = AnomalyDetector(config).fit([texture(seed) for seed in range(3)])
     assert AnomalyDetector.from_bytes(detector.to_bytes()).config == config
+
+
+@pytest.fixture(scope="module")
+def small() -> Embedder:
+    return Embedder(SMALL.backbone, SMALL.image_size)
+
+
+def learned(small: Embedder, pictures: list[Image.Image], config: DetectorConfig = SMALL) -> AnomalyDetector:
+    return AnomalyDetector(config, embedder=small).fit(pictures)
+
+
+def spotted(seed: int, box: tuple[float, float, float, float], size: tuple[int, int] = (160, 160)) -> Image.Image:
+    """A texture with a dark box (left, top, right, bottom), in shares of the picture."""
+    pixels = np.asarray(texture(seed, size=size)).copy()
+    left, top, right, bottom = box
+    rows = slice(int(top * size[0]), int(bottom * size[0]))
+    pixels[rows, int(left * size[1]) : int(right * size[1])] = 20
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("size", [(160, 160), (120, 240), (240, 120)])
+@pytest.mark.parametrize("box", [(0.1, 0.1, 0.35, 0.35), (0.6, 0.2, 0.9, 0.45), (0.4, 0.65, 0.6, 0.95)])
+def test_the_place_is_told_in_shares_of_any_picture(
+    textures: AnomalyDetector, box: tuple[float, float, float, float], size: tuple[int, int]
+) -> None:
+    (prediction,) = textures.predict([spotted(77, box, size)])
+    assert prediction.verdict is Verdict.ABNORMAL
+    left, top, right, bottom = box
+    region = prediction.regions[0]
+    assert region.x - 0.07 <= left
+    assert region.x + region.width + 0.07 >= right
+    assert region.y - 0.07 <= top
+    assert region.y + region.height + 0.07 >= bottom
+    assert left - 0.07 <= region.peak[0] <= right + 0.07
+    assert top - 0.07 <= region.peak[1] <= bottom + 0.07
+    assert region.area < 0.5
+
+
+def test_a_prediction_keeps_its_promises(textures: AnomalyDetector) -> None:
+    for prediction in textures.predict([texture(99, spot=True), texture(98), Image.new("RGB", (50, 60))]):
+        assert 0 < prediction.score < 1
+        assert 0 < prediction.p_value <= 1
+        assert prediction.raw_score >= 0
+        assert prediction.anomaly_map.ndim == 2
+        assert prediction.anomaly_map.dtype == np.float32
+        assert np.isfinite(prediction.anomaly_map).all()
+        assert prediction.pixel_threshold > 0
+        assert (prediction.verdict is Verdict.ABNORMAL) == (prediction.score > 0.5)
+        assert bool(prediction.regions) == (prediction.verdict is Verdict.ABNORMAL)
+        assert prediction.nearest_normal in {image.name for image in textures.training}
+        assert prediction.reason.endswith(".")
+
+
+def test_judging_twice_and_in_company_gives_the_same(textures: AnomalyDetector) -> None:
+    pictures = [texture(seed, spot=seed % 2 == 0) for seed in range(60, 65)]
+    together = textures.predict(pictures)
+    for picture, expected in zip(pictures, together, strict=True):
+        (alone,) = textures.predict([picture])
+        assert alone.raw_score == pytest.approx(expected.raw_score, rel=0.02)
+        assert alone.verdict is expected.verdict
+    assert [item.raw_score for item in textures.predict(pictures)] == [item.raw_score for item in together]
+
+
+def test_judging_teaches_nothing(textures: AnomalyDetector) -> None:
+    before = textures.to_bytes()
+    textures.predict([texture(99, spot=True)])
+    assert textures.to_bytes() == before
+
+
+def test_the_order_of_normals_does_not_change_the_verdict(small: Embedder) -> None:
+    normals = [texture(seed) for seed in range(14)]
+    pictures = [texture(99, spot=True), texture(50, spot=True), texture(3)]
+    forward = learned(small, normals).predict(pictures)
+    backward = learned(small, normals[::-1]).predict(pictures)
+    assert [item.verdict for item in forward] == [item.verdict for item in backward]
+    for one, other in zip(forward[:2], backward[:2], strict=True):
+        assert one.raw_score == pytest.approx(other.raw_score, rel=0.3)
+
+
+def test_unseen_normals_hardly_alarm(small: Embedder) -> None:
+    detector = learned(small, [texture(seed) for seed in range(40)])
+    verdicts = [item.verdict for item in detector.predict(texture(seed) for seed in range(1000, 1060))]
+    assert verdicts.count(Verdict.ABNORMAL) <= 0.2 * len(verdicts)
+
+
+def test_who_allows_more_alarms_gets_a_lower_threshold(small: Embedder) -> None:
+    normals = [texture(seed) for seed in range(20)]
+    strict, loose = (learned(small, normals, replace(SMALL, alarm_rate=rate)) for rate in (0.05, 0.4))
+    assert loose.calibration.threshold < strict.calibration.threshold
+
+
+def test_normals_are_measured_as_if_they_were_new(textures: AnomalyDetector) -> None:
+    recalled = [item.raw_score for item in textures.predict([texture(seed) for seed in range(12)])]
+    measured = [image.raw_score for image in textures.training]
+    assert np.mean(measured) > np.mean(recalled)
+    assert sorted(measured) == textures.calibration.scores.tolist()
+
+
+def test_two_pictures_are_enough(small: Embedder) -> None:
+    detector = learned(small, [texture(0), texture(1)])
+    assert detector.calibration.provisional
+    spot, known = detector.predict([texture(9, spot=True), texture(0)])
+    assert (spot.verdict, known.verdict) == (Verdict.ABNORMAL, Verdict.NORMAL)
+
+
+@pytest.mark.parametrize("copies", [2, 10, 25])
+def test_copies_of_a_blank_picture_are_no_harm(small: Embedder, copies: int) -> None:
+    detector = learned(small, [Image.new("RGB", (64, 64), "grey")] * copies)
+    same, other = detector.predict([Image.new("RGB", (64, 64), "grey"), texture(1, spot=True)])
+    assert (same.verdict, other.verdict) == (Verdict.NORMAL, Verdict.ABNORMAL)
+    assert np.isfinite([same.raw_score, other.raw_score, other.pixel_threshold]).all()
+    assert np.isfinite([region.strength for region in other.regions]).all()
+
+
+def test_none_of_no_pictures_is_judged(textures: AnomalyDetector) -> None:
+    assert textures.predict([]) == []
+
+
+def test_paths_bytes_and_pillow_images_are_judged_alike(textures: AnomalyDetector, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    texture(5).save(path)
+    scores = [item.raw_score for item in textures.predict([path, str(path), path.read_bytes(), texture(5)])]
+    assert scores == pytest.approx([scores[0]] * 4, rel=1e-3)
+
+
+def test_pictures_are_named_by_their_paths(small: Embedder, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.png" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        texture(seed).save(path)
+    detector = AnomalyDetector(SMALL, embedder=small).fit([paths[0], str(paths[1]), texture(2)])
+    assert [image.name for image in detector.training] == [str(paths[0]), str(paths[1]), "picture 3"]
+
+
+def test_every_answer_stands_at_its_pictures_place(textures: AnomalyDetector) -> None:
+    sizes = [(20 + position, 40) for position in range(2 * BATCH + 3)]
+    broken = {0, BATCH - 1, BATCH, len(sizes) - 1}
+    sources = [b"broken" if place in broken else texture(1, size=size) for place, size in enumerate(sizes)]
+    answers = list(textures.predict_each(sources))
+    assert {place for place, answer in enumerate(answers) if isinstance(answer, ImageUnreadable)} == broken
+    for answer, size in zip(answers, sizes, strict=True):
+        assert isinstance(answer, ImageUnreadable) or (answer.height, answer.width) == size
+
+
+def test_broken_pictures_alone_are_all_told(textures: AnomalyDetector) -> None:
+    answers = list(textures.predict_each([b"broken"] * (BATCH + 1)))
+    assert [type(answer) for answer in answers] == [ImageUnreadable] * (BATCH + 1)
+
+
+def test_an_endless_stream_is_judged_as_it_comes(textures: AnomalyDetector) -> None:
+    stream: Iterator[Image.Image] = (texture(seed) for seed in count())
+    assert all(isinstance(answer, Prediction) for answer in islice(textures.predict_each(stream), 3))
+
+
+def test_the_raw_score_alone_is_the_predictions(textures: AnomalyDetector) -> None:
+    (embedding,) = textures.embedder.embed([texture(98)])
+    assert isinstance(embedding, Embedding)
+    assert textures.raw_score(embedding) == textures.judge(embedding).raw_score
+
+
+def test_the_chosen_threshold_leaves_the_first_detector_alone(textures: AnomalyDetector) -> None:
+    threshold = textures.calibration.threshold
+    lenient = textures.with_threshold(2 * threshold)
+    assert lenient.calibration.threshold == 2 * threshold
+    assert textures.calibration.threshold == threshold
+    assert lenient.predict([texture(98)])[0].raw_score == textures.predict([texture(98)])[0].raw_score
+
+
+def test_the_chosen_threshold_is_saved(textures: AnomalyDetector) -> None:
+    chosen = AnomalyDetector.from_bytes(textures.with_threshold(123.0).to_bytes(), embedder=textures.embedder)
+    assert chosen.calibration.threshold == 123.0
+    assert chosen.with_threshold(None).calibration.threshold == textures.calibration.threshold
+
+
+def test_a_loaded_model_saves_as_the_same_file(textures: AnomalyDetector) -> None:
+    content = textures.to_bytes()
+    assert AnomalyDetector.from_bytes(content).to_bytes() == content
+
+
+def test_saving_again_replaces_the_file(textures: AnomalyDetector, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"an older model")
+    textures.save(str(path))
+    assert AnomalyDetector.load(str(path)).training == textures.training
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
+def test_a_failed_save_leaves_the_old_file(
+    step: str, textures: AnomalyDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"the old model")
+
+    def fail(*args: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, step, fail)
+        with pytest.raises(OSError, match="no space"):
+            textures.save(path)
+    assert path.read_bytes() == b"the old model"
+
+
+def test_a_model_that_breaks_off_is_refused(textures: AnomalyDetector, tmp_path: Path) -> None:
+    content = textures.to_bytes()
+    for share in (0.001, 0.1, 0.5, 0.999):
+        (tmp_path / "model").write_bytes(content[: math.ceil(share * len(content))])
+        with pytest.raises(ArtifactInvalid):
+            AnomalyDetector.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("missing", ["config", "pixel_threshold", "names", "training", "chosen"])
+def test_a_model_without_one_of_its_settings_is_refused(textures: AnomalyDetector, missing: str) -> None:
+    meta, arrays = artifact.from_bytes(textures.to_bytes())
+    kept = {key: value for key, value in meta.items() if key not in {missing, "format"}}
+    with pytest.raises(ArtifactInvalid, match="incomplete"):
+        AnomalyDetector.from_bytes(artifact.to_bytes(kept, arrays))
+
+
+def test_a_model_without_one_of_its_arrays_is_refused(textures: AnomalyDetector) -> None:
+    meta, arrays = artifact.from_bytes(textures.to_bytes())
+    settings = {key: value for key, value in meta.items() if key != "format"}
+    for missing in arrays:
+        kept = {name: array for name, array in arrays.items() if name != missing}
+        with pytest.raises(ArtifactInvalid, match="incomplete"):
+            AnomalyDetector.from_bytes(artifact.to_bytes(settings, kept))
+
+
+def test_before_learning_everything_says_the_same(tmp_path: Path) -> None:
+    fresh = AnomalyDetector()
+    for ask in (
+        fresh.to_bytes,
+        lambda: fresh.save(tmp_path / "model"),
+        lambda: fresh.calibration,
+        lambda: fresh.training,
+        lambda: fresh.with_threshold(1.0),
+        lambda: fresh.predict([texture(0)]),
+    ):
+        with pytest.raises(AnomalyError, match="call fit with normal pictures first"):
+            ask()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_normals_are_counted_and_nothing_is_learned() -> None:
+    detector = AnomalyDetector(SMALL)
+    for found in (0, 1):
+        with pytest.raises(NotEnoughNormals) as refusal:
+            detector.fit_embeddings([], []) if found == 0 else detector.fit([texture(0)])
+        assert (refusal.value.found, refusal.value.needed) == (found, 2)
+    with pytest.raises(AnomalyError, match="call fit"):
+        detector.predict([texture(0)])

@@ -5,11 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from model.errors import ImageUnreadable
-from model.images import find_images, read_image, to_array
+from model.images import MIN_SIDE, find_images, read_image, to_array
 from tests.bad_pictures import broken_pictures, odd_pictures
+
+TURN_BACK = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -82,3 +95,161 @@ def test_folders_are_walked_in_order_and_hidden_files_left_out(tmp_path: Path) -
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a/1.png", "b/2.JPG"]
+
+
+def noise(width: int = 48, height: int = 32) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("orientation", TURN_BACK)
+def test_every_exif_orientation_ends_upright(orientation: int) -> None:
+    turn = TURN_BACK[orientation]
+    stored = noise() if turn is None else noise().transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = read_image(encoded(stored, exif=exif))
+    assert (picture.width, picture.height) == (48, 32)
+    assert np.array_equal(picture.image, noise())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
+    values = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    seen = np.asarray(read_image(encoded(Image.fromarray(values), kind)).image)[..., 0]
+    assert np.abs(seen - values / 257.0).max() <= 1
+
+
+def test_float_pictures_from_0_to_1_use_the_whole_scale() -> None:
+    values = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
+    seen = np.asarray(read_image(encoded(Image.fromarray(values), "TIFF")).image)[..., 0]
+    assert np.abs(seen - values * 255.0).max() <= 1
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_endless_values_are_refused(value: float) -> None:
+    values = np.full((32, 32), value, np.float32)
+    with pytest.raises(ImageUnreadable, match="not numbers"):
+        read_image(encoded(Image.fromarray(values), "TIFF"))
+
+
+def two_colours() -> Image.Image:
+    image = Image.new("P", (32, 32), 1)
+    image.putpalette([0, 0, 250, 250, 0, 0])
+    image.paste(0, (0, 0, 16, 32))
+    return image
+
+
+def test_a_palette_keeps_its_colours() -> None:
+    image = read_image(encoded(two_colours())).image
+    assert (image.getpixel((2, 2)), image.getpixel((30, 2))) == ((0, 0, 250), (250, 0, 0))
+
+
+def test_the_transparent_colour_of_a_palette_becomes_white() -> None:
+    image = read_image(encoded(two_colours(), transparency=0)).image
+    assert (image.getpixel((2, 2)), image.getpixel((30, 2))) == ((255, 255, 255), (250, 0, 0))
+
+
+def test_half_transparent_places_are_laid_over_white() -> None:
+    image = read_image(encoded(Image.new("RGBA", (32, 32), (0, 0, 0, 128)))).image
+    assert image.getpixel((5, 5)) == pytest.approx((127, 127, 127), abs=1)
+
+
+def test_an_animation_shows_its_first_frame() -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    picture = read_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert picture.image.getpixel((5, 5)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"a note about the picture\n" * 20, "not a picture"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n", "not a picture"),
+    ],
+    ids=["empty", "text", "PDF", "EPS"],
+)
+def test_a_picture_is_not_believed_by_its_name(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(content)
+    for source in (path, str(path)):
+        with pytest.raises(ImageUnreadable, match=reason):
+            read_image(source)
+
+
+def test_a_picture_is_known_by_its_content_and_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(encoded(noise(), "PNG"))
+    assert np.array_equal(read_image(path).image, noise())
+
+
+def test_paths_bytes_open_files_and_pillow_images_are_read_alike(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    noise().save(path)
+    with path.open("rb") as file:
+        for source in (path, str(path), path.read_bytes(), file, noise()):
+            assert np.array_equal(read_image(source).image, noise())
+        assert not file.closed
+
+
+def test_an_open_picture_keeps_its_pixels_and_its_size() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.open(io.BytesIO(encoded(noise(), exif=exif)))
+    assert read_image(turned).image.size == (32, 48)
+    assert turned.size == (48, 32)
+    assert np.array_equal(turned, noise())
+
+
+def test_the_smallest_side_is_a_limit_of_both() -> None:
+    assert read_image(Image.new("RGB", (MIN_SIDE, MIN_SIDE))).width == MIN_SIDE
+    for size in ((MIN_SIDE - 1, 100), (100, MIN_SIDE - 1), (1, 1)):
+        with pytest.raises(ImageUnreadable, match="too small"):
+            read_image(Image.new("RGB", size))
+
+
+def test_as_many_pixels_as_allowed_are_not_too_many() -> None:
+    content = encoded(noise(48, 32))
+    assert read_image(content, max_pixels=48 * 32).width == 48
+    with pytest.raises(ImageUnreadable, match="48 x 32 is more than"):
+        read_image(content, max_pixels=48 * 32 - 1)
+
+
+def test_a_reduced_jpeg_is_still_enough_and_keeps_the_size_people_see() -> None:
+    picture = read_image(encoded(Image.new("RGB", (1200, 800), "teal"), "JPEG"), enough=64)
+    assert (picture.width, picture.height) == (1200, 800)
+    assert 64 <= min(picture.image.size) < 800
+
+
+@given(st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP"]), st.integers(0, 1 << 30), st.integers(1, 255))
+def test_a_damaged_byte_gives_a_picture_or_a_reason(kind: str, place: int, damage: int) -> None:
+    content = bytearray(encoded(noise(24, 24), kind))
+    content[place % len(content)] ^= damage
+    try:
+        picture = read_image(bytes(content))
+    except ImageUnreadable as error:
+        assert str(error)
+    else:
+        assert picture.image.mode == "RGB"
+
+
+@given(st.sampled_from(["JPEG", "PNG"]), st.floats(0, 0.95))
+def test_a_picture_that_breaks_off_is_refused_wherever_it_does(kind: str, share: float) -> None:
+    content = encoded(noise(), kind)
+    with pytest.raises(ImageUnreadable):
+        read_image(content[: int(share * len(content))])
+
+
+def test_a_folder_with_a_pictures_name_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "album.jpg").mkdir()
+    (tmp_path / "album.jpg" / "1.png").touch()
+    assert find_images(tmp_path) == [tmp_path / "album.jpg" / "1.png"]
+
+
+def test_a_hidden_folder_above_does_not_hide_its_pictures(tmp_path: Path) -> None:
+    root = tmp_path / ".cache" / "pictures"
+    root.mkdir(parents=True)
+    (root / "1.png").touch()
+    assert find_images(root) == [root / "1.png"]

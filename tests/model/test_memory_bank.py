@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from model.memory_bank import MemoryBank, build_bank, greedy_coreset
@@ -42,3 +43,76 @@ def test_few_patches_are_all_kept_with_their_owners() -> None:
     bank = build_bank(points(20), torch.arange(20), 100, seed=0)
     assert sorted(bank.owners.tolist()) == list(range(20))
     assert torch.allclose(bank.rows[bank.owners.argsort()], points(20))
+
+
+def test_a_remembered_patch_is_no_distance_away() -> None:
+    rows = points(50)
+    assert MemoryBank(rows, torch.arange(50)).distances(rows).max() < 1e-2
+
+
+def test_hiding_nothing_changes_nothing() -> None:
+    bank = MemoryBank(points(50), torch.arange(50))
+    patches = points(20) + 0.5
+    assert torch.equal(bank.distances(patches, hidden=torch.zeros(50, dtype=torch.bool)), bank.distances(patches))
+
+
+def test_with_all_rows_hidden_nothing_is_near() -> None:
+    bank = MemoryBank(points(50), torch.zeros(50, dtype=torch.int64))
+    assert bank.distances(points(5), hidden=bank.owners == 0).isinf().all()
+
+
+def test_no_distance_is_negative_or_not_a_number() -> None:
+    rows = points(50) * 1e-3 + 100.0
+    distances = MemoryBank(rows, torch.arange(50)).distances(rows)
+    assert (distances >= 0).all()
+
+
+@pytest.mark.parametrize("size", [2, 10, 60])
+def test_chosen_patches_lie_farther_apart_than_any_patch_from_them(size: int) -> None:
+    patches = points(500, channels=8)
+    chosen = patches[greedy_coreset(patches, size, torch.Generator().manual_seed(0))]
+    apart = torch.cdist(chosen, chosen) + torch.eye(size) * 1e9
+    assert torch.cdist(patches, chosen).amin(dim=1).max() <= apart.min() + 1e-4
+
+
+def test_a_far_patch_is_never_forgotten() -> None:
+    patches = points(500)
+    patches[123] += 50.0
+    for seed in range(5):
+        assert 123 in greedy_coreset(patches, 10, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("size", [20, 21, 1000])
+def test_a_coreset_of_all_is_all(size: int) -> None:
+    assert greedy_coreset(points(20), size, torch.Generator()).tolist() == list(range(20))
+
+
+def test_equal_patches_are_no_harm() -> None:
+    chosen = greedy_coreset(torch.ones(50, 8), 10, torch.Generator().manual_seed(0))
+    assert len(chosen) == 10
+    assert ((chosen >= 0) & (chosen < 50)).all()
+
+
+def test_a_bank_depends_on_its_seed_alone() -> None:
+    patches, owners = points(500), torch.arange(500)
+    torch.manual_seed(1)
+    first = build_bank(patches, owners, 20, seed=0)
+    torch.manual_seed(2)
+    assert torch.equal(build_bank(patches, owners, 20, seed=0).rows, first.rows)
+    assert not torch.equal(build_bank(patches, owners, 20, seed=1).rows, first.rows)
+
+
+def test_building_a_bank_leaves_the_random_numbers_of_others_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    build_bank(points(500), torch.arange(500), 20, seed=0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_every_row_keeps_its_owner() -> None:
+    patches, owners = points(900), torch.arange(900) // 30
+    bank = build_bank(patches, owners, 40, seed=0)
+    assert bank.rows.shape == (40, 100)
+    found = torch.cdist(bank.rows, patches).argmin(dim=1)
+    assert torch.equal(owners[found], bank.owners)

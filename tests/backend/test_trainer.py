@@ -1,0 +1,92 @@
+"""A trainer's decisions that a real Label Studio cannot be brought to in reasonable time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.labels import EXAMPLE_CONFIG
+from backend.services import Services
+from backend.training import Trainer
+from tests.conftest import PROJECT, PictureServer
+
+
+class FakeStudio:
+    """Keeps tasks in memory and answers as Label Studio does."""
+
+    def __init__(self) -> None:
+        self.labelled: list[dict[str, Any]] = []
+        self.renamed: list[str] = []
+
+    def label(self, task_id: int, verdict: str) -> None:
+        result = [{"from_name": "verdict", "type": "choices", "value": {"choices": [verdict]}}]
+        annotation = {"result": result, "completed_by": 1, "created_at": "2026-01-01T00:00:00Z"}
+        data = {"image": f"/data/upload/{task_id}.jpg"}
+        self.labelled.append({"id": task_id, "data": data, "annotations": [annotation], "is_labeled": True})
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        return {"label_config": EXAMPLE_CONFIG, "model_version": self.renamed[-1] if self.renamed else ""}
+
+    def tasks(self, project_id: int) -> list[dict[str, Any]]:
+        return self.labelled
+
+    def backends(self, project_id: int) -> list[dict[str, Any]]:
+        return []
+
+    def set_model_version(self, project_id: int, version: str) -> None:
+        self.renamed.append(version)
+
+
+@pytest.fixture
+def studio(picture_server: PictureServer, normal_pictures: list[Path]) -> FakeStudio:
+    fake = FakeStudio()
+    for task_id, path in enumerate(normal_pictures, 1):
+        picture_server.contents[f"/data/upload/{task_id}.jpg"] = path.read_bytes()
+    for task_id in range(1, 7):
+        fake.label(task_id, "normal")
+    return fake
+
+
+@pytest.fixture
+def trainer(studio: FakeStudio, services: Services) -> Trainer:
+    return Trainer(services.settings, studio, services.registry, services.pictures, services.jobs.board)  # type: ignore[arg-type]
+
+
+def test_a_model_that_does_worse_is_kept_but_neither_promoted_nor_trained_again(
+    trainer: Trainer, studio: FakeStudio, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.sync(PROJECT)
+    first = services.registry.current(PROJECT)
+    monkeypatch.setattr("backend.training.worse_on_test", lambda candidate, current: True)
+    studio.label(7, "normal")
+    studio.label(8, "normal")
+    trainer.sync(PROJECT)
+    outcome = services.jobs.board.news(PROJECT)["last_training"]
+    assert "worse than" in outcome["result"]
+    assert services.registry.current(PROJECT) == first
+    assert len(services.registry.versions(PROJECT)) == 2
+    trainer.sync(PROJECT)
+    assert services.jobs.board.news(PROJECT)["last_training"] == outcome
+    monkeypatch.setattr("backend.training.worse_on_test", lambda candidate, current: False)
+    trainer.sync(PROJECT, force=True)
+    assert services.registry.current(PROJECT) == outcome["version"]
+
+
+def test_when_most_normal_pictures_cannot_be_read_nothing_is_trained(
+    trainer: Trainer, services: Services, picture_server: PictureServer
+) -> None:
+    picture_server.contents.clear()
+    with pytest.raises(Exception, match="6 of the 6 normal pictures cannot be read"):
+        trainer.sync(PROJECT)
+    assert services.registry.current(PROJECT) is None
+    assert len(services.jobs.board.problems(PROJECT)) == 6
+
+
+def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
+    del picture_server.contents["/data/upload/3.jpg"]
+    trainer.sync(PROJECT)
+    version = services.registry.versions(PROJECT)[0]
+    assert version.normals == 5
+    assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [3]
