@@ -48,5 +48,5 @@ $(VENV)/.installed: $(VENV)/.made $(PINS)
 
 $(VENV)/.developing: $(VENV)/.made $(PINS)
 	@echo "Installing into $(VENV), with what the tests need; the first time takes a few minutes and about 5 GB ..."
-	@$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[plugin,test,bench,lint]'
+	@$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[plugin,test,lint]'
 	@touch $@ $(VENV)/.installed

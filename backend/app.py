@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend import __version__
-from backend.errors import LabelConfigUnusable, NotAllowed, QueueUnreachable, UnknownProject
+from backend.access import Parts, authenticate, check_webhook, known_project
+from backend.errors import LabelConfigUnusable, NotAllowed, QueueUnreachable, UnknownProject, UnknownVersion
 from backend.labels import LabelConfig, parse_config
 from backend.predicting import empty_result
+from backend.report.routes import projects_page, router
 from backend.services import Services
-from backend.settings import WEBHOOK_HEADER
 from backend.status import project_status
 from model.errors import AnomalyError
 
@@ -29,6 +28,7 @@ CONFIG_UNUSABLE = 422
 STATUS_OF = {
     NotAllowed: 401,
     UnknownProject: 404,
+    UnknownVersion: 404,
     LabelConfigUnusable: CONFIG_UNUSABLE,
     QueueUnreachable: 503,
 }
@@ -64,54 +64,18 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.add_exception_handler(AnomalyError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_request)
-    protected = [Depends(_authenticate)]
-    app.get("/")(health)
+    protected = [Depends(authenticate)]
+    app.get("/", dependencies=protected, include_in_schema=False)(home)
     app.get("/health")(health)
     app.post("/setup", dependencies=protected)(setup)
     app.post("/predict", dependencies=protected)(predict)
     app.get("/versions", dependencies=protected)(versions)
-    app.post("/webhook", dependencies=[Depends(_check_webhook)], status_code=200)(webhook)
+    app.post("/webhook", dependencies=[Depends(check_webhook)], status_code=200)(webhook)
     app.get("/projects", dependencies=protected)(projects)
     app.get("/projects/{project_id}/status", dependencies=protected)(status)
     app.get("/projects/{project_id}/evaluation", dependencies=protected)(evaluation)
+    app.include_router(router)
     return app
-
-
-# Access
-
-
-def _services(request: Request) -> Services:
-    found: Services = request.app.state.services
-    return found
-
-
-Parts = Annotated[Services, Depends(_services)]
-Credentials = Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]
-
-
-def _authenticate(parts: Parts, credentials: Credentials) -> None:
-    if parts.settings.basic_auth_user and not _is_user(parts, credentials):
-        raise NotAllowed("wrong or missing user and password (BASIC_AUTH_USER, BASIC_AUTH_PASS)")
-
-
-def _check_webhook(request: Request, parts: Parts, credentials: Credentials) -> None:
-    """Events of Label Studio carry no password; the backend gives its webhook a secret header instead."""
-    secret = parts.settings.webhook_secret.get_secret_value()
-    if not secret:
-        return
-    given = request.headers.get(WEBHOOK_HEADER, "")
-    if not secrets.compare_digest(given.encode(), secret.encode()) and not _is_user(parts, credentials):
-        raise NotAllowed(f"the webhook's {WEBHOOK_HEADER} header is wrong or missing (WEBHOOK_SECRET)")
-
-
-def _is_user(parts: Services, credentials: HTTPBasicCredentials | None) -> bool:
-    user = parts.settings.basic_auth_user
-    password = parts.settings.basic_auth_pass.get_secret_value()
-    if not user or credentials is None:
-        return False
-    same_user = secrets.compare_digest(credentials.username.encode(), user.encode())
-    same_password = secrets.compare_digest(credentials.password.encode(), password.encode())
-    return same_user and same_password
 
 
 # Label Studio's protocol
@@ -120,6 +84,13 @@ def _is_user(parts: Services, credentials: HTTPBasicCredentials | None) -> bool:
 async def health() -> Json:
     """Answers at once, whatever else is going on."""
     return {"status": "UP", "model_class": "AnomalyDetector", "version": __version__}
+
+
+def home(request: Request, parts: Parts) -> Response:
+    """All projects for people; for machines that knock here, that it is up."""
+    if "text/html" in request.headers.get("accept", ""):
+        return projects_page(parts)
+    return JSONResponse({"status": "UP"})
 
 
 def setup(body: SetupRequest, parts: Parts) -> Json:
@@ -176,13 +147,13 @@ def projects(parts: Parts) -> Json:
 
 def status(project_id: int, parts: Parts) -> Json:
     """Where a project stands, and what to do next."""
-    _known(project_id, parts)
+    known_project(project_id, parts)
     return _status(project_id, parts)
 
 
 def evaluation(project_id: int, parts: Parts) -> Json:
     """How well the promoted version does on what people confirmed."""
-    _known(project_id, parts)
+    known_project(project_id, parts)
     version = parts.registry.current(project_id)
     found = parts.registry.evaluation(project_id, version) if version else None
     if found is None:
@@ -192,11 +163,6 @@ def evaluation(project_id: int, parts: Parts) -> Json:
 
 def _status(project_id: int, parts: Services) -> Json:
     return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)
-
-
-def _known(project_id: int, parts: Services) -> None:
-    if not parts.registry.knows(project_id):
-        raise UnknownProject(f"project {project_id} is not connected: add this backend under its Model settings")
 
 
 # Requests and answers

@@ -30,6 +30,10 @@ class Pictures:
         """The embedder that detectors of this config need."""
         return self._source(config)[0]
 
+    def fetch(self, uri: str, task_id: int) -> bytes:
+        """The picture's bytes. Raises MediaUnavailable."""
+        return self._media.fetch(uri, task_id)
+
     def embed_each(self, places: Iterable[Place], config: DetectorConfig) -> Iterator[Embedding | AnomalyError]:
         """One embedding as `config` needs it, or the reason why there is none, for each place in turn."""
         remaining = iter(places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from model.splits import Split
 Json = dict[str, Any]
 
 ENOUGH_OF_EACH = 10
+RECHECK_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Case:
     p_value: float
     predicted: Verdict
     cross_fitted: bool
+    nearest_normal: str | None = None
 
     def to_json(self) -> Json:
         prior = self.image.prior
@@ -50,6 +53,7 @@ class Case:
             "p_value": self.p_value,
             "independent": self.image.independent,
             "cross_fitted": self.cross_fitted,
+            "nearest_normal": self.nearest_normal and int(self.nearest_normal),
             "before_confirmation": prior
             and {"model_version": prior.model_version, "score": prior.score, "verdict": prior.verdict.value},
         }
@@ -61,24 +65,23 @@ def held_out_cases(
     """Scores every confirmed picture of dev and test that can be read."""
     learned = {image.name: image.raw_score for image in detector.training}
     wanted = [image for image in dataset.labelled if image.split is not Split.TRAIN]
-    cases = [
-        _case(detector, image, learned[str(image.task_id)], cross_fitted=True)
-        for image in wanted
-        if str(image.task_id) in learned
-    ]
+    cases = [_case(detector, image, learned[str(image.task_id)]) for image in wanted if str(image.task_id) in learned]
     unseen = [image for image in wanted if str(image.task_id) not in learned]
     failed: dict[int, tuple[str, str]] = {}
     embeddings = pictures.embed_each(((image.uri, image.task_id) for image in unseen), detector.config)
     for image, embedding in zip(unseen, embeddings, strict=True):
         if isinstance(embedding, Embedding):
-            cases.append(_case(detector, image, detector.raw_score(embedding), cross_fitted=False))
+            nearest = detector.nearest_normal(embedding)
+            cases.append(_case(detector, image, detector.raw_score(embedding), nearest_normal=nearest))
         else:
             failed[image.task_id] = (image.uri, str(embedding))
     board.note_pictures(project_id, failed)
     return sorted(cases, key=lambda case: case.image.task_id)
 
 
-def _case(detector: AnomalyDetector, image: LabelledImage, raw_score: float, *, cross_fitted: bool) -> Case:
+def _case(
+    detector: AnomalyDetector, image: LabelledImage, raw_score: float, *, nearest_normal: str | None = None
+) -> Case:
     calibration = detector.calibration
     return Case(
         image=image,
@@ -86,7 +89,8 @@ def _case(detector: AnomalyDetector, image: LabelledImage, raw_score: float, *, 
         raw_score=raw_score,
         p_value=calibration.p_value(raw_score),
         predicted=calibration.verdict(raw_score),
-        cross_fitted=cross_fitted,
+        cross_fitted=nearest_normal is None,
+        nearest_normal=nearest_normal,
     )
 
 
@@ -111,6 +115,7 @@ def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Da
         "recheck": _recheck(detector),
         "disputed": list(dataset.disputed),
         "cases": [case.to_json() for case in cases],
+        "pictures": {str(image.task_id): image.uri for image in dataset.labelled},
     }
 
 
@@ -159,6 +164,10 @@ def _before_confirmation(labelled: Iterable[LabelledImage]) -> Json:
 
 
 def _recheck(detector: AnomalyDetector) -> list[Json]:
-    """Pictures tagged normal that look least like the others, the strangest first; suspects were set aside."""
+    """Pictures tagged normal that look least like the others, the strangest first: a fifth of them all."""
     ordered = sorted(detector.training, key=lambda image: -image.raw_score)
-    return [{"task_id": int(image.name), "raw_score": image.raw_score} for image in ordered if image.suspect]
+    shown = math.ceil(RECHECK_SHARE * len(ordered))
+    return [
+        {"task_id": int(image.name), "raw_score": image.raw_score, "set_aside": image.suspect}
+        for image in ordered[:shown]
+    ]

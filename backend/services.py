@@ -9,6 +9,7 @@ from backend.jobs import Jobs
 from backend.pictures import Pictures
 from backend.predicting import Predictor
 from backend.registry import Registry
+from backend.report.thumbnails import Thumbnails
 from backend.settings import Settings
 from backend.studio import Studio
 from backend.training import Trainer
@@ -23,6 +24,7 @@ class Services:
     pictures: Pictures
     jobs: Jobs
     predictor: Predictor
+    thumbnails: Thumbnails
 
 
 def build_services(settings: Settings) -> Services:
@@ -36,4 +38,4 @@ def build_services(settings: Settings) -> Services:
 
     jobs = Jobs(settings, registry, make_trainer)
     predictor = Predictor(settings, registry, pictures, jobs.board)
-    return Services(settings, registry, pictures, jobs, predictor)
+    return Services(settings, registry, pictures, jobs, predictor, Thumbnails(settings.cache_dir, pictures))

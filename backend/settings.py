@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     label_studio_url: str = Field(
         "http://localhost:8080", validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST")
     )
+    label_studio_public_url: str = ""
     label_studio_api_key: SecretStr = SecretStr("")
 
     # Where things are kept
@@ -115,6 +116,11 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @property
+    def public_studio_url(self) -> str:
+        """Label Studio's address in people's browsers."""
+        return self.label_studio_public_url.rstrip("/") or self.label_studio_url
 
     @cached_property
     def embedded(self) -> bool:

@@ -26,6 +26,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
     state = _state(version, news, error)
     return {
         "project_id": project_id,
+        "title": news.get("title"),
         "state": state,
         "message": _message(state, version, news, needed, error),
         "advice": news.get("advice"),

@@ -52,7 +52,9 @@ class Trainer:
         """
         self._registry.remember(project_id)
         self._sign_webhook(project_id)
-        config = self._label_config(project_id)
+        project = self._studio.project(project_id)
+        self._board.post(project_id, title=project.get("title"))
+        config = self._parse(project)
         tasks = list(self._studio.tasks(project_id))
         dataset = build_dataset(tasks, config, self._settings.group_key)
         self._post_counts(project_id, dataset, len(tasks))
@@ -72,7 +74,7 @@ class Trainer:
         """Pushes predictions of `version` to those of the tasks that still lack them."""
         if self._registry.current(project_id) != version:
             return  # superseded; the newer version has its own backfill
-        config = self._label_config(project_id)
+        config = self._parse(self._studio.project(project_id))
         detector = self._registry.detector(project_id, version)
         tasks = [task for task in self._studio.tasks(project_id, task_ids) if needs_prediction(task, config, version)]
         places = [(str(image_uri(task, config)), task["id"]) for task in tasks]
@@ -98,8 +100,7 @@ class Trainer:
             if hook["url"] in urls and hook.get("headers") != {WEBHOOK_HEADER: secret}:
                 self._studio.set_webhook_headers(hook["id"], {WEBHOOK_HEADER: secret})
 
-    def _label_config(self, project_id: int) -> LabelConfig:
-        project = self._studio.project(project_id)
+    def _parse(self, project: Json) -> LabelConfig:
         return parse_config(
             project["label_config"],
             normal_labels=self._settings.normal_labels,

@@ -175,7 +175,6 @@ class AnomalyDetector:
         p_value = fitted.calibration.p_value(raw_score)
         verdict = fitted.calibration.verdict(raw_score)
         regions = find_regions(anomaly_map, fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
-        nearest = int((fitted.looks - _look(embedding)).square().sum(dim=1).argmin())
         return Prediction(
             score=fitted.calibration.score(raw_score),
             raw_score=raw_score,
@@ -184,7 +183,7 @@ class AnomalyDetector:
             anomaly_map=anomaly_map,
             pixel_threshold=fitted.pixel_threshold,
             regions=regions,
-            nearest_normal=fitted.names[nearest],
+            nearest_normal=self.nearest_normal(embedding),
             reason=explain(verdict, p_value, regions, len(fitted.calibration.scores)),
             width=embedding.width,
             height=embedding.height,
@@ -194,6 +193,11 @@ class AnomalyDetector:
         """Only the raw score of an embedded picture; cheaper than a whole prediction."""
         with torch.inference_mode():
             return self._raw_score(self._known.memory.maps(embedding.layers).score)
+
+    def nearest_normal(self, embedding: Embedding) -> str:
+        """The name of the remembered picture that is most like this one."""
+        distances = (self._known.looks - _look(embedding)).square().sum(dim=1)
+        return self._known.names[int(distances.argmin())]
 
     # What it knows
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from backend.dataset import Dataset
 from backend.demo.project import PICTURES
 from backend.registry import ModelVersion, now
+from backend.review import report
 from backend.services import Services, build_services
 from backend.settings import Settings, load_settings
 from model.detector import AnomalyDetector
@@ -106,7 +108,8 @@ def promote(services: Services, detector: AnomalyDetector) -> Callable[..., str]
     def do(project_id: int = PROJECT, name: str = "normal-10-fixture", **known: object) -> str:
         version = make_version(project_id, name, **known)
         services.registry.remember(project_id)
-        services.registry.save(version, detector, {"held_out": {}})
+        evaluation = report(project_id, name, detector, Dataset((), (), ()), [])
+        services.registry.save(version, detector, evaluation)
         services.registry.promote(project_id, name, "a test wants it")
         return name
 

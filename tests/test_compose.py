@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 
 # What the containers need otherwise than a plain start from a shell.
-DIFFERENT = {"label_studio_url", "model_dir", "data_dir", "cache_dir", "queue_url"}
+DIFFERENT = {"label_studio_url", "label_studio_public_url", "model_dir", "data_dir", "cache_dir", "queue_url"}
 
 
 def names_of(field: str) -> list[str]:

@@ -1,0 +1,66 @@
+"""Small pictures for the galleries: as they are, or with the anomaly map over them."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from backend.pictures import Pictures
+from model.detector import AnomalyDetector
+from model.embedding import Embedding
+from model.heatmap import overlay
+from model.images import read_image
+
+SIDE = 360
+
+
+class Thumbnails:
+    """Makes each thumbnail once and keeps it in the cache folder."""
+
+    def __init__(self, folder: Path, pictures: Pictures) -> None:
+        self._folder = folder / "thumbnails"
+        self._pictures = pictures
+
+    def plain(self, uri: str, task_id: int, *, key: str) -> bytes:
+        """JPEG. Raises AnomalyError when the picture cannot be had. key: names project and task."""
+        return self._kept(f"{key}.jpg") or self._keep(f"{key}.jpg", self._small(uri, task_id))
+
+    def heat(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> bytes:
+        """JPEG with the places that `detector` finds strange. key: names project, version and task."""
+        kept = self._kept(f"{key}.jpg")
+        if kept:
+            return kept
+        embedding = next(self._pictures.embed_each([(uri, task_id)], detector.config))
+        if not isinstance(embedding, Embedding):
+            raise embedding
+        prediction = detector.judge(embedding)
+        small = read_image(self._small(uri, task_id)).image
+        shown = overlay(small, prediction.anomaly_map, prediction.pixel_threshold)
+        buffer = io.BytesIO()
+        shown.save(buffer, "JPEG", quality=85)
+        return self._keep(f"{key}.jpg", buffer.getvalue())
+
+    def _small(self, uri: str, task_id: int) -> bytes:
+        image = read_image(self._pictures.fetch(uri, task_id), enough=SIDE).image
+        image.thumbnail((SIDE, SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=85)
+        return buffer.getvalue()
+
+    def _kept(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _keep(self, name: str, content: bytes) -> bytes:
+        """A full disk costs the next reader the work, nothing else."""
+        partial = self._folder / f"{name}.{os.getpid()}.partial"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(self._folder / name)
+        except OSError:
+            partial.unlink(missing_ok=True)
+        return content

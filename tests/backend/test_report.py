@@ -1,0 +1,170 @@
+"""The pages that people look at, as a browser without JavaScript gets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from backend.app import create_app
+from backend.dataset import Dataset, LabelledImage
+from backend.review import held_out_cases, report
+from backend.services import Services
+from model.detector import AnomalyDetector
+from model.prediction import Verdict
+from model.splits import Split
+from tests.conftest import PROJECT, PictureServer, make_version
+
+BROWSER = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def client(services: Services) -> TestClient:
+    return TestClient(create_app(services), headers=BROWSER)
+
+
+@pytest.fixture
+def story(
+    services: Services,
+    detector: AnomalyDetector,
+    picture_server: PictureServer,
+    normal_pictures: list[Path],
+    abnormal_pictures: list[Path],
+) -> None:
+    """A project with two versions, confirmed pictures of both kinds, a dispute and a broken picture."""
+    shown = dict(enumerate(normal_pictures[:10], 1001))
+    shown |= dict(enumerate(normal_pictures[20:26], 1)) | dict(enumerate(abnormal_pictures[:6], 11))
+    for task_id, path in shown.items():
+        picture_server.contents[f"/data/upload/{task_id}.jpg"] = path.read_bytes()
+    labelled = tuple(
+        LabelledImage(
+            task_id=task_id,
+            uri=f"/data/upload/{task_id}.jpg",
+            verdict=Verdict.ABNORMAL if 11 <= task_id < 1001 else Verdict.NORMAL,
+            group=f"task {task_id}",
+            split=Split.TRAIN if task_id > 1000 else Split.TEST,
+            independent=True,
+            prior=None,
+        )
+        for task_id in shown
+    )
+    dataset = Dataset(labelled, (77,), ())
+    cases = held_out_cases(PROJECT, detector, dataset, services.pictures, services.jobs.board)
+    services.registry.remember(PROJECT)
+    for name in ("v1", "v2"):
+        evaluation = report(PROJECT, name, detector, dataset, cases)
+        services.registry.save(make_version(name=name, created_at=f"2026-01-0{name[1]}T00:00:00"), detector, evaluation)
+    services.registry.promote(PROJECT, "v2", "newest")
+    services.jobs.board.post(PROJECT, title="<b>Tiles</b> & co", normals=16, abnormals=6, tasks=40, disputed=[77])
+    services.jobs.board.note_pictures(PROJECT, {99: ("/x.jpg", "damaged or incomplete")})
+
+
+def test_before_anything_is_connected_it_says_how(client: TestClient) -> None:
+    page = client.get("/")
+    assert "No project is connected yet" in page.text
+    assert client.get("/", headers={"Accept": "*/*"}).json() == {"status": "UP"}
+
+
+def test_before_there_is_a_model_it_says_what_is_missing(client: TestClient, services: Services) -> None:
+    services.registry.remember(PROJECT)
+    page = client.get(f"/projects/{PROJECT}").text
+    assert "Tag 5 more pictures as normal" in page
+    assert "How well it does" not in page
+
+
+def test_all_projects_on_one_page(client: TestClient, story: None) -> None:
+    page = client.get("/").text
+    assert f'href="projects/{PROJECT}"' in page
+    assert "&lt;b&gt;Tiles&lt;/b&gt; &amp; co" in page
+
+
+def test_one_project(client: TestClient, story: None, services: Services) -> None:
+    page = client.get(f"/projects/{PROJECT}").text
+    assert "<b>Tiles" not in page
+    assert "v2 is in charge" in page
+    for heading in (
+        "How well it does",
+        "False alarms (",
+        "Misses (",
+        "Closest to the threshold (12)",
+        "People disagree (1)",
+    ):
+        assert heading in page, heading
+    assert "damaged or incomplete" in page
+    assert f"{services.settings.label_studio_url}/projects/{PROJECT}/data?task=77" in page
+    assert not re.findall(r'(?:src|href)="https?://(?!127\.0\.0\.1)', page)
+
+
+def test_its_pictures_and_plots_are_there(client: TestClient, story: None) -> None:
+    page = client.get(f"/projects/{PROJECT}").text
+    sources = {source.replace("&amp;", "&") for source in re.findall(r'<img[^>]+src="([^"]+)"', page)}
+    assert len(sources) > 10
+    for source in sources:
+        answer = client.get(f"/projects/{source}")
+        assert answer.status_code == 200, source
+        if source.endswith(".svg"):
+            assert answer.text.lstrip().startswith("<?xml")
+        elif ".jpg" in source:
+            assert max(Image.open(io.BytesIO(answer.content)).size) <= 360
+
+
+def test_only_confirmed_pictures_are_shown(client: TestClient, story: None) -> None:
+    assert client.get(f"/projects/{PROJECT}/pictures/5000.jpg").status_code == 404
+
+
+def test_another_version_is_put_in_charge_and_the_old_one_does_not_come_back(
+    client: TestClient, story: None, services: Services
+) -> None:
+    page = client.get(f"/projects/{PROJECT}").text
+    token = re.findall(r'name="token" value="([^"]+)"', page)[0]
+    form = {"token": token, "version": "v1"}
+    answer = client.post(f"/projects/{PROJECT}/promote", data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    assert services.registry.current(PROJECT) == "v1"
+    assert services.registry.is_passed_over(PROJECT, "v2")
+    assert services.jobs.board.is_pending(PROJECT)
+
+
+@pytest.mark.parametrize("token", ["", "guessed"])
+def test_another_site_cannot_change_anything(client: TestClient, story: None, services: Services, token: str) -> None:
+    client.get(f"/projects/{PROJECT}")
+    answer = client.post(f"/projects/{PROJECT}/promote", data={"token": token, "version": "v1"})
+    assert answer.status_code == 401
+    assert services.registry.current(PROJECT) == "v2"
+
+
+def test_an_unknown_version_is_refused(client: TestClient, story: None, services: Services) -> None:
+    token = re.findall(r'name="token" value="([^"]+)"', client.get(f"/projects/{PROJECT}").text)[0]
+    answer = client.post(f"/projects/{PROJECT}/promote", data={"token": token, "version": "v9"})
+    assert answer.status_code == 404
+    assert services.registry.current(PROJECT) == "v2"
+
+
+def test_downloads(client: TestClient, story: None, normal_pictures: list[Path]) -> None:
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/projects/{PROJECT}/cases.csv").text)))
+    assert len(rows) == 12
+    assert {row["confirmed"] for row in rows} == {"normal", "abnormal"}
+    model = AnomalyDetector.from_bytes(client.get(f"/projects/{PROJECT}/model").content)
+    assert model.predict(normal_pictures[:1])[0].raw_score > 0
+
+
+def test_everything_asks_for_the_password(settings: object, story: None, services: Services) -> None:
+    from dataclasses import replace
+
+    guarded = services.settings.model_copy(update={"basic_auth_user": "u"})
+    client = TestClient(create_app(replace(services, settings=guarded)), headers=BROWSER)
+    for path in ("/", f"/projects/{PROJECT}", f"/projects/{PROJECT}/model", f"/projects/{PROJECT}/pictures/1.jpg"):
+        assert client.get(path).status_code == 401, path
+
+
+def test_a_project_whose_model_nobody_has_tested_yet_has_a_page(
+    promote: Callable[..., str], client: TestClient
+) -> None:
+    promote()
+    assert client.get(f"/projects/{PROJECT}").status_code == 200
