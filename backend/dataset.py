@@ -35,7 +35,7 @@ class LabelledImage:
     """A picture with the verdict that people confirmed.
 
     split: its side, decided once and for good. independent: whether someone judged it without starting from a
-    prediction. prior: what was predicted before, if anything.
+    prediction. prior: what was predicted before, if anything. ground_truth: marked so by someone.
     """
 
     task_id: int
@@ -45,6 +45,7 @@ class LabelledImage:
     split: Split
     independent: bool
     prior: Prior | None
+    ground_truth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Names exactly this set of training pictures."""
-        members = sorted(f"{image.task_id} {image.uri}" for image in self.training)
+        members = sorted(f"{image.task_id} {image.uri} {image.ground_truth}" for image in self.training)
         return hashlib.sha256("\n".join(members).encode()).hexdigest()
 
 
@@ -98,6 +99,7 @@ class _Confirmed:
     group: str
     independent: bool
     prior: Prior | None
+    ground_truth: bool
 
 
 def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "") -> Dataset:
@@ -128,6 +130,7 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
             split=split_of(item.group, has_abnormal=item.group in mixed),
             independent=item.independent,
             prior=item.prior,
+            ground_truth=item.ground_truth,
         )
         for item in confirmed
     )
@@ -187,6 +190,7 @@ def _confirm(
         verdict=verdict,
         group=f"group {named}" if named not in (None, "") else f"task {task['id']}",
         independent=any(annotation.get("parent_prediction") is None for annotation in deciding),
+        ground_truth=any(annotation.get("ground_truth") for annotation in deciding),
         prior=_prior(task, min(_time(annotation) for annotation in deciding), config),
     )
 

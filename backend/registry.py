@@ -36,8 +36,8 @@ class ModelVersion:
     """What is known of one trained model besides the model itself.
 
     name: content-derived, stable. fingerprint: of the training set. normals: pictures that it learned from.
-    training_tasks: the tasks that it was given. recipe: of the settings that it depends on. seconds: how long
-    training took.
+    training_tasks: the tasks that it was given. trusted_tasks: those of them that are ground truth. recipe: of
+    the settings that it depends on. seconds: how long training took.
     """
 
     name: str
@@ -48,6 +48,7 @@ class ModelVersion:
     training_tasks: tuple[int, ...]
     recipe: str
     seconds: float
+    trusted_tasks: tuple[int, ...]
     provisional: bool
     threshold: float
     alarm_rate: float
@@ -172,7 +173,8 @@ class Registry:
         content = self._read_json(project_id, "versions", name, "manifest.json")
         if content is None:
             return None
-        return ModelVersion(**content | {"training_tasks": tuple(content["training_tasks"])})
+        tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks")}
+        return ModelVersion(**content | tasks)
 
     def _path(self, project_id: int, *parts: str) -> str:
         return posixpath.join(self._root, str(project_id), *parts)

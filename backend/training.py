@@ -141,6 +141,7 @@ class Trainer:
             fingerprint=dataset.fingerprint,
             normals=len(detector.calibration.scores),
             training_tasks=tuple(image.task_id for image in dataset.training),
+            trusted_tasks=tuple(sorted(trusted_of(dataset))),
             recipe=self._recipe,
             seconds=round(time.monotonic() - started, 2),
             provisional=detector.calibration.provisional,
@@ -188,6 +189,7 @@ class Trainer:
         return detector.fit_embeddings(
             embeddings,
             names,
+            trusted={str(task_id) for task_id in trusted_of(dataset)},
             progress=lambda phase, done, total: self._progress(project_id, phase, done, total),
         )
 
@@ -258,10 +260,17 @@ def why_train(
     known = set(current.training_tasks)
     if known - training:
         return f"{len(known - training)} of its training labels were changed, deleted or set aside for testing"
+    if trusted_of(dataset) - set(current.trusted_tasks):
+        return "pictures that look unusual were marked as ground truth"
     fresh = len(training - known)
     if fresh >= max(1, math.ceil(settings.retrain_growth * len(known))):
         return f"{fresh} new normal pictures"
     return None
+
+
+def trusted_of(dataset: Dataset) -> set[int]:
+    """The training tasks that people marked as ground truth: normal beyond doubt."""
+    return {image.task_id for image in dataset.training if image.ground_truth}
 
 
 def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -107,14 +107,22 @@ class AnomalyDetector:
         return self.fit_embeddings(embeddings, names, progress=progress)
 
     def fit_embeddings(
-        self, embeddings: Sequence[Embedding], names: Sequence[str], *, progress: Progress | None = None
+        self,
+        embeddings: Sequence[Embedding],
+        names: Sequence[str],
+        *,
+        trusted: Container[str] = (),
+        progress: Progress | None = None,
     ) -> Self:
-        """Learns from pictures that are embedded already; `names` tells them apart."""
+        """Learns from pictures that are embedded already; `names` tells them apart.
+
+        trusted: names of pictures that are normal beyond doubt, and never set aside, however unusual.
+        """
         if len(embeddings) < FEWEST_NORMALS:
             raise NotEnoughNormals(len(embeddings), FEWEST_NORMALS)
         memory, maps = self._learn(embeddings, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
-        doubtful = suspects(scores)
+        doubtful = suspects(scores) & np.array([name not in trusted for name in names])
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
         if len(kept) < len(embeddings):
             memory, maps = self._learn([embeddings[index] for index in kept], progress)

@@ -124,6 +124,7 @@ def make_version(project_id: int = PROJECT, name: str = "v1", **known: object) -
         "fingerprint": "f",
         "normals": 10,
         "training_tasks": tuple(range(1001, 1011)),
+        "trusted_tasks": (),
         "recipe": "r",
         "seconds": 1.0,
         "provisional": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def test_a_lost_training_label_always_is(settings: Settings) -> None:
     why = why_train(Dataset(normals(10).labelled[1:], (), ()), trained_on(normals(10)), settings, "r")
     assert why is not None
     assert "1 of its training labels" in why
+
+
+def test_a_picture_that_is_vouched_for_is_learned_after_all(settings: Settings) -> None:
+    current = trained_on(normals(10))
+    vouched = Dataset((replace(normals(10).labelled[0], ground_truth=True), *normals(10).labelled[1:]), (), ())
+    why = why_train(vouched, current, settings, "r")
+    assert why is not None
+    assert "ground truth" in why
 
 
 def test_changed_settings_and_a_wish_are_too(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Callable
@@ -241,6 +242,24 @@ def test_many_labels_at_once_make_one_training(story: Story) -> None:
     evaluation = story.backend.evaluation(story.project)
     assert evaluation["held_out"]["normals"] + evaluation["held_out"]["abnormals"] == status["held_out"]
     assert evaluation["held_out"]["auroc"]["value"] > 0.7
+
+
+def test_the_report_is_read_in_a_browser(story: Story, page: Page, screenshots: Path) -> None:
+    page.set_extra_http_headers({"Authorization": "Basic " + base64.b64encode(b"studio:pa:ss").decode()})
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: faults.append(request.url) if story.backend.url not in request.url else None)
+    page.goto(f"{story.backend.url}/")
+    page.get_by_role("link", name="The story").click()
+    expect(page.get_by_role("heading", name="How well it does")).to_be_visible()
+    expect(page.get_by_role("row", name="False alarms normal")).to_contain_text(" of ")
+    for image in page.locator("img").all():
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", True, timeout=30_000)
+        assert image.evaluate("image => image.naturalWidth") > 0, image.get_attribute("src")
+    page.evaluate("scrollTo(0, 0)")
+    page.screenshot(path=screenshots / "report.png", full_page=True)
+    assert faults == []
 
 
 def test_while_it_trains_the_server_answers(story: Story) -> None:
