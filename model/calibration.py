@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from model.prediction import Verdict
 
 PROVISIONAL_BELOW = 10
-SUSPECTS_FROM = 20
-SUSPECT_Z = 8.0
+SUSPECTS_FROM = 10
+SUSPECT_Z = 6.0
 SUSPECT_SHARE = 0.1
 COLD_START_Z = 4.0
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -227,12 +228,8 @@ def test_a_reduced_jpeg_is_still_enough_and_keeps_the_size_people_see() -> None:
 def test_a_damaged_byte_gives_a_picture_or_a_reason(kind: str, place: int, damage: int) -> None:
     content = bytearray(encoded(noise(24, 24), kind))
     content[place % len(content)] ^= damage
-    try:
-        picture = read_image(bytes(content))
-    except ImageUnreadable as error:
-        assert str(error)
-    else:
-        assert picture.image.mode == "RGB"
+    with suppress(ImageUnreadable):
+        assert read_image(bytes(content)).image.mode == "RGB"
 
 
 @given(st.sampled_from(["JPEG", "PNG"]), st.floats(0, 0.95))

@@ -77,7 +77,7 @@ def test_a_flat_map_has_nothing_to_point_at_but_all_of_it(value: float) -> None:
     assert [(region.x, region.y, region.width, region.height) for region in regions] == [(0, 0, 1, 1)][: bool(value)]
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (8, 32), (40, 10), (1, 5)])
+@pytest.mark.parametrize("shape", [(16, 16), (8, 32), (40, 10)])
 def test_a_map_of_any_shape_gives_shares_of_the_picture(shape: tuple[int, int]) -> None:
     anomaly_map = np.full(shape, 0.1, np.float32)
     anomaly_map[shape[0] // 2, shape[1] // 2] = 5.0
@@ -85,7 +85,7 @@ def test_a_map_of_any_shape_gives_shares_of_the_picture(shape: tuple[int, int]) 
     centre = ((shape[1] // 2 + 0.5) / shape[1], (shape[0] // 2 + 0.5) / shape[0])
     assert region.x <= centre[0] <= region.x + region.width
     assert region.y <= centre[1] <= region.y + region.height
-    assert region.peak == pytest.approx(centre, abs=1 / min(shape[1], 256) if shape[0] == 1 else 0.02)
+    assert region.peak == pytest.approx(centre, abs=0.02)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 24), st.integers(2, 24), st.floats(0.05, 3.0))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -54,5 +55,5 @@ def test_what_was_asked_before_does_not_matter() -> None:
 
 def test_neighbouring_names_do_not_share_a_side() -> None:
     sides = [split_of(f"task {number}", has_abnormal=False) is Split.TRAIN for number in range(10_000)]
-    together = sum(one and other for one, other in zip(sides, sides[1:], strict=False))
+    together = sum(one and other for one, other in pairwise(sides))
     assert together / 10_000 == pytest.approx(0.7**2, abs=0.02)
