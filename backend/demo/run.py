@@ -144,8 +144,7 @@ Password {label_studio.PASSWORD}
 What to try
   1. {first}
   2. Correct or confirm it with Submit. Label eight more pictures normal: the model learns them within seconds.
-  3. See how it does: http://127.0.0.1:{backend_port}/projects/{project.id}/status
-     and, once pictures are confirmed, http://127.0.0.1:{backend_port}/projects/{project.id}/evaluation
+  3. See how it does, on more and more confirmed pictures: http://127.0.0.1:{backend_port}/projects/{project.id}
 
 Ctrl-C stops everything."""
 

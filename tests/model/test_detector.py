@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
@@ -32,6 +34,13 @@ def texture(seed: int, *, size: tuple[int, int] = (96, 96), spot: bool = False) 
 @pytest.fixture(scope="module")
 def textures() -> AnomalyDetector:
     return AnomalyDetector().fit([texture(seed) for seed in range(12)])
+
+
+def test_the_package_offers_it_without_loading_it() -> None:
+    script = (
+        "import model, sys; assert 'torch' not in sys.modules; model.AnomalyDetector; assert 'torch' in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
 def test_a_spot_is_found_where_it_is(textures: AnomalyDetector) -> None:
