@@ -43,6 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker", help="train and pre-annotate in the background")
     worker.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
 
+    doctor = commands.add_parser("doctor", help="check every step to Label Studio and back; say what to change")
+    doctor.add_argument("--project", type=int, metavar="ID", help="only this project (all that are connected)")
+
     train = commands.add_parser("train", help="learn from a folder of normal pictures, without Label Studio")
     train.add_argument("folder", type=Path, metavar="FOLDER", help="normal pictures, also in sub-folders")
     train.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write")
@@ -129,4 +132,10 @@ def _demo(options: argparse.Namespace) -> int:
     return run_demo(options.images, options.directory, port=options.port, backend_port=options.backend_port)
 
 
-COMMANDS = {"serve": _serve, "worker": _worker, "demo": _demo, "train": _train, "predict": _predict}
+def _doctor(options: argparse.Namespace) -> int:
+    from backend.doctor import examine
+
+    return examine(options.project)
+
+
+COMMANDS = {"serve": _serve, "worker": _worker, "demo": _demo, "doctor": _doctor, "train": _train, "predict": _predict}

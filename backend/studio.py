@@ -88,6 +88,10 @@ class Studio:
         """Label Studio's release, such as 1.23.2."""
         return str(self._call("GET", "/api/version").get("release", ""))
 
+    def user(self) -> str:
+        """The e-mail address of the token's owner."""
+        return str(self._call("GET", "/api/current-user/whoami").get("email", ""))
+
     def project(self, project_id: int) -> Json:
         project: Json = self._call("GET", f"/api/projects/{project_id}")
         return project
@@ -132,6 +136,10 @@ class Studio:
             params={"id": "delete_tasks_predictions", "project": project_id},
             json={"selectedItems": {"all": False, "included": list(task_ids)}},
         )
+
+    def projects(self) -> list[int]:
+        """The ids of the projects that the token's owner sees, at most a thousand."""
+        return [int(project["id"]) for project in self._list("/api/projects", {"page_size": 1000, "include": "id"})]
 
     def backends(self, project_id: int) -> list[Json]:
         """The ML backends connected to the project."""
