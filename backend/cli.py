@@ -46,6 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check every step to Label Studio and back; say what to change")
     doctor.add_argument("--project", type=int, metavar="ID", help="only this project (all that are connected)")
 
+    tabs = commands.add_parser("tabs", help="add tabs for reviewing predictions to a project's Data Manager")
+    tabs.add_argument("project", type=int, metavar="PROJECT", help="the project's id")
+
     train = commands.add_parser("train", help="learn from a folder of normal pictures, without Label Studio")
     train.add_argument("folder", type=Path, metavar="FOLDER", help="normal pictures, also in sub-folders")
     train.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write")
@@ -138,4 +141,24 @@ def _doctor(options: argparse.Namespace) -> int:
     return examine(options.project)
 
 
-COMMANDS = {"serve": _serve, "worker": _worker, "demo": _demo, "doctor": _doctor, "train": _train, "predict": _predict}
+def _tabs(options: argparse.Namespace) -> int:
+    from backend.settings import load_settings
+    from backend.studio import Studio
+    from backend.tabs import add_tabs
+
+    settings = load_settings()
+    studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+    added = add_tabs(studio, options.project)
+    print(f"added to project {options.project}: {', '.join(added)}" if added else "both tabs are there already")
+    return 0
+
+
+COMMANDS = {
+    "serve": _serve,
+    "tabs": _tabs,
+    "worker": _worker,
+    "demo": _demo,
+    "doctor": _doctor,
+    "train": _train,
+    "predict": _predict,
+}

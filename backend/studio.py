@@ -166,6 +166,13 @@ class Studio:
     def set_webhook_headers(self, webhook_id: int, headers: dict[str, str]) -> None:
         self._call("PATCH", f"/api/webhooks/{webhook_id}/", json={"headers": headers})
 
+    def tabs(self, project_id: int) -> list[Json]:
+        """The tabs of the project's Data Manager."""
+        return self._list("/api/dm/views/", {"project": project_id})
+
+    def add_tab(self, project_id: int, tab: Json) -> None:
+        self._call("POST", "/api/dm/views/", json={"project": project_id, "data": tab}, retry=False)
+
     def _list(self, path: str, params: Json) -> list[Json]:
         answer = self._call("GET", path, params=params)
         items = answer.get("results", answer) if isinstance(answer, dict) else answer

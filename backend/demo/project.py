@@ -15,6 +15,8 @@ from tqdm import tqdm
 from backend import configs
 from backend.demo.processes import DemoFailed
 from backend.labels import means_normal
+from backend.studio import Studio
+from backend.tabs import add_tabs
 from model.images import find_images
 
 Json = dict[str, Any]
@@ -23,20 +25,13 @@ PICTURES = Path(__file__).parent / "pictures"
 CONFIG = configs.FOLDER / "verdict_regions_score_reason.xml"
 TAGGED = 12
 UPLOAD_AT_ONCE = 10
-HIDDEN = """inner_id cancelled_annotations annotators annotations_results annotations_ids predictions_results
-file_upload storage_filename created_at updated_at updated_by avg_lead_time draft_exists""".split()
-TAB: Json = {
-    "title": "Most abnormal first",
-    "type": "list",
-    "ordering": ["-tasks:predictions_score"],
-    "hiddenColumns": {"explore": [f"tasks:{column}" for column in HIDDEN], "labeling": []},
-}
 
 
 class DemoProject:
     """One project for one folder of pictures. What is done already is not done again."""
 
     def __init__(self, studio_url: str, token: str, state_file: Path, images: Path) -> None:
+        self._url, self._token = studio_url, token
         self._studio = httpx.Client(base_url=studio_url, headers={"Authorization": f"Token {token}"}, timeout=120)
         self._state_file = state_file
         self._images = images
@@ -58,7 +53,7 @@ class DemoProject:
         name = "cookies" if self._images == PICTURES else self._images.name
         body = {"title": f"Anomalies: {name}"[:50], "label_config": CONFIG.read_text()}
         self._remember(id=self._call("POST", "/api/projects", json=body)["id"], uploaded=[], tagged=[])
-        self._call("POST", "/api/dm/views/", json={"project": self.id, "data": TAB})
+        add_tabs(Studio(self._url, self._token), self.id)
 
     def upload(self) -> None:
         """Sends the pictures that Label Studio does not have yet."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend import configs
-from tests.live.conftest import LiveBackend, LiveStudio
+from tests.live.conftest import TOKEN, LiveBackend, LiveStudio
 
 CONFIG = (configs.FOLDER / "verdict_regions_score_reason.xml").read_text()
 
@@ -168,6 +171,21 @@ def test_the_data_manager_sorts_by_score(story: Story) -> None:
     assert scores == sorted(scores, reverse=True)
     top = [_file(task) for task in answer["tasks"][:8]]
     assert sum(name.startswith("cracked") for name in top) >= 6
+
+
+def test_tabs_for_reviewing_are_added_once(story: Story) -> None:
+    environment = {**os.environ, "LABEL_STUDIO_URL": story.studio.url, "LABEL_STUDIO_API_KEY": TOKEN}
+    command = [sys.executable, "-m", "backend", "tabs", str(story.project)]
+    first, second = (subprocess.check_output(command, env=environment, text=True) for _ in range(2))
+    assert "Most abnormal first, Close to the threshold" in first
+    assert "there already" in second
+    views = story.studio.call("GET", "/api/dm/views/", params={"project": story.project})
+    tab = next(view for view in views if view["data"].get("title") == "Close to the threshold")
+    shown = story.studio.call("GET", "/api/tasks", params={"view": tab["id"], "fields": "all", "page_size": 100})
+    close = [task for task in story.tasks("") if 0.35 <= (task["predictions_score"] or 0) <= 0.65]
+    expected = {task["id"] for task in close if not task["is_labeled"]}
+    assert expected
+    assert {task["id"] for task in shown["tasks"]} == expected
 
 
 def test_retrieving_predictions_again_duplicates_nothing(story: Story) -> None:
