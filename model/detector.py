@@ -42,7 +42,7 @@ class DetectorConfig:
 
     backbone: str = "efficientnet_lite0"
     image_size: int = 256
-    bank_rows: int = 1000
+    bank_rows: int = 2000
     top_share: float = 0.01
     alarm_rate: float = 0.05
     seed: int = 0
