@@ -53,6 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("folder", type=Path, metavar="FOLDER", help="normal pictures, also in sub-folders")
     train.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write")
     train.add_argument("--alarm-rate", type=_share, default=0.05, help="false-alarm rate to keep (0.05)")
+    train.add_argument(
+        "--tolerance",
+        choices=("strict", "usual", "tolerant"),
+        default="usual",
+        help="how much light and focus may change before a picture is abnormal (usual)",
+    )
     _add_backbone(train)
 
     predict = commands.add_parser("predict", help="judge pictures with a trained model, without Label Studio")
@@ -109,6 +115,7 @@ def _train(options: argparse.Namespace) -> int:
         options.folder,
         options.output,
         alarm_rate=options.alarm_rate,
+        tolerance=options.tolerance,
         backbone=options.backbone,
         image_size=options.image_size,
         device=options.device,

@@ -26,6 +26,7 @@ def train_folder(
     output: Path,
     *,
     alarm_rate: float,
+    tolerance: str = "usual",
     backbone: str | None = None,
     image_size: int | None = None,
     device: str = "auto",
@@ -33,20 +34,22 @@ def train_folder(
 ) -> int:
     """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read."""
     paths = _normal_pictures(folder)
-    config = replace(DetectorConfig(), alarm_rate=alarm_rate)
+    config = replace(DetectorConfig(), alarm_rate=alarm_rate, tolerance=tolerance)
     config = replace(config, backbone=backbone) if backbone else config
     config = replace(config, image_size=image_size) if image_size else config
     embedder = Embedder(config.backbone, config.image_size, weights=weights, device=device)
+    detector = AnomalyDetector(config, embedder=embedder)
     embeddings: list[Embedding] = []
-    names: list[str] = []
+    readable: list[Path] = []
     found = zip(paths, embedder.embed(paths), strict=True)
     for path, item in tqdm(found, total=len(paths), desc="reading pictures", unit="picture", file=sys.stderr):
         if isinstance(item, ImageUnreadable):
             _tell(f"{path}: {item}")
         else:
             embeddings.append(item)
-            names.append(str(path.relative_to(folder)))
-    detector = AnomalyDetector(config, embedder=embedder).fit_embeddings(embeddings, names)
+            readable.append(path)
+    names = [str(path.relative_to(folder)) for path in readable]
+    detector.fit_embeddings(embeddings, names, altered=detector.embed_altered(readable, names))
     detector.save(output)
     _summarise(detector, output)
     return 0
@@ -141,8 +144,8 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
         _tell("the threshold is provisional: at least 10 pictures are needed for a false-alarm rate to count on")
     elif calibration.attainable_rate > calibration.alarm_rate:
         _tell(
-            f"these pictures support a false-alarm rate of {100 * calibration.attainable_rate:.1f} %, not yet"
-            f" the {100 * calibration.alarm_rate:g} % asked for"
+            f"so few pictures can promise a false-alarm rate of {100 * calibration.attainable_rate:.1f} %; the"
+            f" {100 * calibration.alarm_rate:g} % asked for is an estimate"
         )
     for image in detector.training:
         if image.suspect:

@@ -34,11 +34,16 @@ class Pictures:
         """The picture's bytes. Raises MediaUnavailable."""
         return self._media.fetch(uri, task_id)
 
-    def embed_each(self, places: Iterable[Place], config: DetectorConfig) -> Iterator[Embedding | AnomalyError]:
-        """One embedding as `config` needs it, or the reason why there is none, for each place in turn."""
+    def embed_each(
+        self, places: Iterable[Place], config: DetectorConfig, *, alteration: str | None = None
+    ) -> Iterator[Embedding | AnomalyError]:
+        """One embedding as `config` needs it, or the reason why there is none, for each place in turn.
+
+        alteration: what to do to the pictures first, see model.alterations.
+        """
         remaining = iter(places)
         while chunk := list(islice(remaining, CHUNK)):
-            yield from self._embed_chunk(chunk, *self._source(config))
+            yield from self._embed_chunk(chunk, *self._source(config), alteration)
 
     def _source(self, config: DetectorConfig) -> tuple[Embedder, EmbeddingCache]:
         key = (config.backbone, config.image_size)
@@ -55,10 +60,11 @@ class Pictures:
         return self._sources[key]
 
     def _embed_chunk(
-        self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache
+        self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache, alteration: str | None
     ) -> list[Embedding | AnomalyError]:
+        suffix = f"-{alteration}" if alteration else ""
         names = [name_of_address(self._settings.label_studio_url, uri) for uri, _ in chunk]
-        found: list[Embedding | AnomalyError | None] = [cache.get(name) if name else None for name in names]
+        found: list[Embedding | AnomalyError | None] = [cache.get(name + suffix) if name else None for name in names]
         missing = [index for index, item in enumerate(found) if item is None]
         fetched = dict(zip(missing, self._media.fetch_each([chunk[i] for i in missing]), strict=True))
         unseen: dict[int, bytes] = {}
@@ -67,11 +73,11 @@ class Pictures:
                 found[index] = content
                 continue
             names[index] = names[index] or name_of_content(content)
-            found[index] = cache.get(str(names[index]))
+            found[index] = cache.get(f"{names[index]}{suffix}")
             if found[index] is None:
                 unseen[index] = content
-        for index, embedding in zip(unseen, embedder.embed(unseen.values()), strict=True):
+        for index, embedding in zip(unseen, embedder.embed(unseen.values(), alteration=alteration), strict=True):
             found[index] = embedding
             if isinstance(embedding, Embedding):
-                cache.put(str(names[index]), embedding)
+                cache.put(f"{names[index]}{suffix}", embedding)
         return [item for item in found if item is not None]

@@ -62,11 +62,12 @@ class Settings(BaseSettings):
     group_key: str = ""
 
     # Model
-    backbone: str = "efficientnet_lite0"
+    backbone: str = "efficientnet_lite2"
     backbone_weights: Path | None = None
     image_size: int | None = Field(None, ge=64, le=1024)
     device: str = "auto"
     alarm_rate: Share = 0.05
+    tolerance: Literal["strict", "usual", "tolerant"] = "usual"
     min_normals: int = Field(5, ge=2)
 
     # When to train

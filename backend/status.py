@@ -77,7 +77,7 @@ def _message(state: str, version: ModelVersion | None, news: Json, needed: int, 
         return f"{learned} It is provisional: tag at least 10 pictures normal for a false-alarm rate to count on."
     if version.attainable_rate > version.alarm_rate:
         return (
-            f"{learned} They support a false-alarm rate of {100 * version.attainable_rate:.0f} %, not yet the"
-            f" {100 * version.alarm_rate:g} % asked for."
+            f"{learned} So few can promise a false-alarm rate of {100 * version.attainable_rate:.0f} %; the"
+            f" {100 * version.alarm_rate:g} % asked for is an estimate."
         )
     return learned

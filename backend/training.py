@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from backend.board import Board
-from backend.dataset import Dataset, Task, build_dataset, image_uri, is_finished
+from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
 from backend.errors import BackendError
 from backend.labels import LabelConfig, parse_config
 from backend.pictures import Pictures
@@ -21,7 +21,7 @@ from backend.results import prediction_result
 from backend.review import held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
-from model.detector import AnomalyDetector, DetectorConfig
+from model.detector import MOST_ALTERED, AnomalyDetector, DetectorConfig
 from model.embedding import Embedding
 from model.errors import NotEnoughNormals
 
@@ -189,9 +189,22 @@ class Trainer:
         return detector.fit_embeddings(
             embeddings,
             names,
+            altered=self._altered([image for image in training if image.task_id not in failed], config),
             trusted={str(task_id) for task_id in trusted_of(dataset)},
             progress=lambda phase, done, total: self._progress(project_id, phase, done, total),
         )
+
+    def _altered(self, images: Sequence[LabelledImage], config: DetectorConfig) -> dict[str, list[Embedding]]:
+        """By task, embeddings of the pictures under other light and focus."""
+        chosen = images[:MOST_ALTERED]
+        places = [(image.uri, image.task_id) for image in chosen]
+        altered: dict[str, list[Embedding]] = {str(image.task_id): [] for image in chosen}
+        for alteration in config.alterations:
+            items = self._pictures.embed_each(places, config, alteration=alteration)
+            for (_, task_id), item in zip(places, items, strict=True):
+                if isinstance(item, Embedding):
+                    altered[str(task_id)].append(item)
+        return altered
 
     def _progress(self, project_id: int, phase: str, done: int, total: int) -> None:
         self._board.post(project_id, progress={"phase": phase, "done": done, "total": total})
@@ -299,7 +312,7 @@ def task_prediction(
 
 def detector_config(settings: Settings) -> DetectorConfig:
     """The detector that the settings ask for."""
-    config = DetectorConfig(backbone=settings.backbone, alarm_rate=settings.alarm_rate)
+    config = DetectorConfig(backbone=settings.backbone, alarm_rate=settings.alarm_rate, tolerance=settings.tolerance)
     return replace(config, image_size=settings.image_size) if settings.image_size else config
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from model import acceleration
 from model.efficientnet_lite import EfficientNetLite
 from model.errors import BackboneUnavailable
 
@@ -38,12 +39,13 @@ class LayerWeights(NamedTuple):
 class Backbone:
     """A frozen network and how to feed it.
 
-    network: returns feature maps (B, C, h, w), the finest first. mean, std: of the input's RGB, 0 to 255.
-    multiple: both sides of the input must be multiples of it. weights: of each map, for the score and for the place.
+    network: turns float32 (B, 3, H, W) into feature maps (B, C, h, w), the finest first. mean, std: of the input's
+    RGB, 0 to 255. multiple: both sides of the input must be multiples of it. weights: of each map, for the score and
+    for the place.
     """
 
     name: str
-    network: nn.Module
+    network: Callable[[Tensor], list[Tensor]]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
@@ -62,7 +64,7 @@ class Backbone:
         mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
         inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-        maps: list[Tensor] = self.network(inputs)
+        maps = self.network(inputs)
         layers = [F.normalize(_pool(layer), dim=1).permute(0, 2, 3, 1).half().cpu().contiguous() for layer in maps]
         return list(zip(*layers, strict=True))
 
@@ -88,18 +90,24 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
     target = _device(device)
     network.eval().requires_grad_(False).to(target)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Backbone(name, network, recipe.mean, recipe.std, recipe.multiple, recipe.weights, target)
+    fast = target.type == "cpu" and recipe.accelerate and acceleration.is_available()
+    runner = acceleration.OpenVinoNetwork(network) if fast else network
+    return Backbone(name, runner, recipe.mean, recipe.std, recipe.multiple, recipe.weights, target)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to build one backbone: `build` takes a local weights file or None; the rest is as in Backbone."""
+    """How to build one backbone.
+
+    build: takes a local weights file or None. accelerate: whether OpenVINO may run it. The rest is as in Backbone.
+    """
 
     build: Callable[[Path | None], nn.Module]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
     weights: tuple[LayerWeights, ...]
+    accelerate: bool = True
 
 
 def _pool(feature_map: Tensor) -> Tensor:
@@ -218,5 +226,5 @@ BACKBONES: dict[str, Recipe] = {
     ),
     "resnet18": _torchvision("resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
     "wide_resnet50_2": _torchvision("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"),
-    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, (LayerWeights(1.0, 1.0),)),
+    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, (LayerWeights(1.0, 1.0),), accelerate=False),
 }

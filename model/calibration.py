@@ -54,7 +54,7 @@ class Calibration:
             return self.chosen
         if self.provisional:
             return _robust_threshold(self.scores)
-        return conformal_threshold(self.scores, self.alarm_rate)
+        return tail_threshold(self.scores, self.alarm_rate)
 
     def verdict(self, raw_score: float) -> Verdict:
         return Verdict.ABNORMAL if raw_score > self.threshold else Verdict.NORMAL
@@ -83,6 +83,20 @@ def conformal_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float
     n = len(scores)
     rank = math.ceil((1 - alarm_rate) * (n + 1))
     return float(np.sort(scores)[min(rank, n) - 1])
+
+
+def tail_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+    """The conformal threshold; beyond what n scores can promise, continued along an exponential tail.
+
+    The maximum of n scores is exceeded 1 / (n + 1) often. To be exceeded `rate` often, it is raised by
+    log(1 / ((n + 1) rate)) times the mean excess of the upper half over the median. An estimate, not a promise.
+    """
+    beyond = math.log(1 / ((len(scores) + 1) * alarm_rate))
+    if beyond <= 0:
+        return conformal_threshold(scores, alarm_rate)
+    middle = float(np.median(scores))
+    mean_excess = float(np.mean(scores[scores >= middle] - middle))
+    return float(scores.max()) + beyond * mean_excess
 
 
 def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

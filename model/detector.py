@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from model import artifact
+from model.alterations import TOLERANCES
 from model.backbone import BACKBONES, LayerWeights
-from model.calibration import Calibration, conformal_threshold, suspects
+from model.calibration import Calibration, suspects, tail_threshold
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource
@@ -26,6 +27,8 @@ from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
 
 FEWEST_NORMALS = 2
+MOST_ALTERED = 20
+"""So many pictures are remembered altered too: enough to tell what light and focus do, and soon done."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,15 +40,21 @@ class DetectorConfig:
     backbone: name of the frozen network. image_size: side in pixels that pictures are resized to.
     bank_rows: most patch embeddings of a layer that are remembered. top_share: share of a picture's patches, the
     strangest, whose mean distance is its raw score. alarm_rate: share of normal pictures that may be called
-    abnormal. seed: of the coreset selection.
+    abnormal. tolerance: one of TOLERANCES, how much light and focus may change. seed: of the coreset selection.
     """
 
-    backbone: str = "efficientnet_lite0"
+    backbone: str = "efficientnet_lite2"
     image_size: int = 256
     bank_rows: int = 2000
     top_share: float = 0.01
     alarm_rate: float = 0.05
+    tolerance: str = "usual"
     seed: int = 0
+
+    @property
+    def alterations(self) -> tuple[str, ...]:
+        """What the pictures are remembered with, besides as they are."""
+        return TOLERANCES[self.tolerance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +113,52 @@ class AnomalyDetector:
             embeddings.append(item)
             _report(progress, "reading pictures", len(embeddings), len(sources))
         names = [_name(source, position) for position, source in enumerate(sources)]
-        return self.fit_embeddings(embeddings, names, progress=progress)
+        return self.fit_embeddings(embeddings, names, altered=self.embed_altered(sources, names), progress=progress)
+
+    def embed_altered(
+        self, sources: Sequence[ImageSource], names: Sequence[str], *, most: int | None = MOST_ALTERED
+    ) -> dict[str, list[Embedding]]:
+        """By name, the first `most` of the pictures under the other light and focus that the config allows."""
+        chosen = sources[:most]
+        altered: dict[str, list[Embedding]] = {name: [] for name in names[:most]}
+        for alteration in self.config.alterations:
+            items = self.embedder.embed(chosen, alteration=alteration)
+            for name, item in zip(altered, items, strict=True):
+                if isinstance(item, Embedding):
+                    altered[name].append(item)
+        return altered
 
     def fit_embeddings(
         self,
         embeddings: Sequence[Embedding],
         names: Sequence[str],
         *,
+        altered: Mapping[str, Sequence[Embedding]] | None = None,
         trusted: Container[str] = (),
         progress: Progress | None = None,
     ) -> Self:
         """Learns from pictures that are embedded already; `names` tells them apart.
 
+        altered: by name, embeddings of a picture under other light or focus, which are normal then too.
         trusted: names of pictures that are normal beyond doubt, and never set aside, however unusual.
         """
         if len(embeddings) < FEWEST_NORMALS:
             raise NotEnoughNormals(len(embeddings), FEWEST_NORMALS)
-        memory, maps = self._learn(embeddings, progress)
+        variants = [(altered or {}).get(name, ()) for name in names]
+        memory, maps = self._learn(embeddings, variants, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
         if len(kept) < len(embeddings):
-            memory, maps = self._learn([embeddings[index] for index in kept], progress)
+            memory, maps = self._learn(
+                [embeddings[index] for index in kept], [variants[index] for index in kept], progress
+            )
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.array([float(unseen.place.max()) for unseen in maps])
         self._fitted = _Fitted(
             memory=memory,
             calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
-            pixel_threshold=conformal_threshold(peaks, self.config.alarm_rate),
+            pixel_threshold=tail_threshold(peaks, self.config.alarm_rate),
             looks=torch.stack([_look(embeddings[index]) for index in kept]),
             names=tuple(names[index] for index in kept),
             training=tuple(
@@ -142,11 +169,14 @@ class AnomalyDetector:
         return self
 
     @torch.inference_mode()
-    def _learn(self, embeddings: Sequence[Embedding], progress: Progress | None) -> tuple[PatchMemory, list[Maps]]:
+    def _learn(
+        self, embeddings: Sequence[Embedding], altered: Sequence[Sequence[Embedding]], progress: Progress | None
+    ) -> tuple[PatchMemory, list[Maps]]:
         weights = BACKBONES[self.config.backbone].weights
         steps, total = count(1), len(weights) * len(embeddings)
         return learn(
             [embedding.layers for embedding in embeddings],
+            [[embedding.layers for embedding in group] for group in altered],
             weights,
             rows=self.config.bank_rows,
             seed=self.config.seed,

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from model.alterations import ALTERATIONS
 from model.backbone import BACKBONES, Backbone, load_backbone
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
@@ -67,14 +69,19 @@ class Embedder:
         """The network. Raises BackboneUnavailable when its weights cannot be had."""
         return load_backbone(self.backbone_name, weights=self._weights, device=self._device)
 
-    def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
-        """One embedding, or the reason why there is none, for each source in turn."""
+    def embed(
+        self, sources: Iterable[ImageSource], *, alteration: str | None = None
+    ) -> Iterator[Embedding | ImageUnreadable]:
+        """One embedding, or the reason why there is none, for each source in turn.
+
+        alteration: one of ALTERATIONS, to apply first.
+        """
         remaining = iter(sources)
         while chunk := list(islice(remaining, BATCH)):
-            yield from self._embed_batch(chunk)
+            yield from self._embed_batch(chunk, alteration)
 
-    def _embed_batch(self, sources: list[ImageSource]) -> list[Embedding | ImageUnreadable]:
-        read = [self._read(source) for source in sources]
+    def _embed_batch(self, sources: list[ImageSource], alteration: str | None) -> list[Embedding | ImageUnreadable]:
+        read = [self._read(source, alteration) for source in sources]
         arrays = [item[0] for item in read if not isinstance(item, ImageUnreadable)]
         if not arrays:
             return [item for item in read if isinstance(item, ImageUnreadable)]
@@ -83,11 +90,16 @@ class Embedder:
             item if isinstance(item, ImageUnreadable) else Embedding(next(embedded), item[1], item[2]) for item in read
         ]
 
-    def _read(self, source: ImageSource) -> tuple[NDArray[np.uint8], int, int] | ImageUnreadable:
+    def _read(
+        self, source: ImageSource, alteration: str | None
+    ) -> tuple[NDArray[np.uint8], int, int] | ImageUnreadable:
         """The network's input, uint8 (S, S, 3), and the picture's width and height."""
         try:
             picture = read_image(source, enough=self.image_size, max_pixels=self.max_pixels)
         except ImageUnreadable as error:
             return error
         side = self.image_size
-        return to_array(picture.image, (side, side)), picture.width, picture.height
+        pixels = to_array(picture.image, (side, side))
+        if alteration:
+            pixels = np.asarray(ALTERATIONS[alteration](Image.fromarray(pixels)))
+        return pixels, picture.width, picture.height

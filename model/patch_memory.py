@@ -79,10 +79,17 @@ class PatchMemory:
 
 
 def learn(
-    pictures: Sequence[Layers], weights: Sequence[LayerWeights], *, rows: int, seed: int, tick: Tick
+    pictures: Sequence[Layers],
+    altered: Sequence[Sequence[Layers]],
+    weights: Sequence[LayerWeights],
+    *,
+    rows: int,
+    seed: int,
+    tick: Tick,
 ) -> tuple[PatchMemory, list[Maps]]:
     """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
 
+    altered: of each picture, any number of altered ones to remember with it and to hide with it.
     Returns the memory and each picture's out-of-sample maps, its own part of the memory hidden. Hiding rows
     costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank of
     their own would, so these maps err on the high side and false alarms on the low one.
@@ -90,8 +97,11 @@ def learn(
     memories = []
     score = torch.zeros(len(pictures), *_finest(pictures[0]))
     place = torch.zeros_like(score)
-    for maps, weight in zip(zip(*pictures, strict=True), weights, strict=True):
-        memory, distances = _learn_layer(maps, weight, rows, seed, tick)
+    for layer, weight in enumerate(weights):
+        maps = [picture[layer] for picture in pictures]
+        variants = [[variant[layer] for variant in group] for group in altered]
+        bank = _remember(maps, variants, rows, seed)
+        memory, distances = _measure(bank, maps, weight, tick)
         memories.append(memory)
         resized = _resize(distances, score.shape[1:])
         score += weight.score * resized
@@ -104,13 +114,16 @@ def learn(
     return PatchMemory(tuple(memories), _profile(total, count)), unseen
 
 
-def _learn_layer(
-    maps: Sequence[Tensor], weights: LayerWeights, rows: int, seed: int, tick: Tick
-) -> tuple[LayerMemory, Tensor]:
+def _remember(maps: Sequence[Tensor], altered: Sequence[Sequence[Tensor]], rows: int, seed: int) -> MemoryBank:
+    """One layer's bank; what is altered belongs to the picture that it was made from."""
+    owned = [*enumerate(maps), *((index, one) for index, group in enumerate(altered) for one in group)]
+    patches = torch.cat([one.flatten(0, 1) for _, one in owned]).float()
+    owners = torch.tensor([index for index, _ in owned]).repeat_interleave(len(patches) // len(owned))
+    return build_bank(patches, owners, rows, seed=seed)
+
+
+def _measure(bank: MemoryBank, maps: Sequence[Tensor], weights: LayerWeights, tick: Tick) -> tuple[LayerMemory, Tensor]:
     """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
-    patches = torch.cat([layer.flatten(0, 1) for layer in maps]).float()
-    owners = torch.arange(len(maps)).repeat_interleave(len(patches) // len(maps))
-    bank = build_bank(patches, owners, rows, seed=seed)
     unscaled = LayerMemory(bank, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, layer in enumerate(maps):

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import timm
 import torch
 from torchvision import models
 
+from model import acceleration
 from model.backbone import BACKBONES, LITE_MEAN, LITE_STD, load_backbone
 from model.errors import BackboneUnavailable
+from model.images import read_image, to_array
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +82,41 @@ def test_order_in_a_batch_only_reorders(batch: torch.Tensor) -> None:
     assert not torch.allclose(forward[0][0].float(), backward[0][0].float(), atol=2e-3)
 
 
+@pytest.fixture
+def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without OpenVINO."""
+    monkeypatch.setattr(acceleration, "is_available", lambda: False)
+
+
+def test_openvino_computes_what_torch_computes(
+    batch: torch.Tensor, normal_pictures: list[Path], request: pytest.FixtureRequest
+) -> None:
+    real = [to_array(read_image(path).image, (96, 96)) for path in normal_pictures[:5]]
+    pictures = torch.cat([batch, torch.from_numpy(np.stack(real))])
+    fast = load_backbone("efficientnet_lite2", device="cpu")
+    assert isinstance(fast.network, acceleration.OpenVinoNetwork)
+    request.getfixturevalue("plain_torch")
+    slow = load_backbone("efficientnet_lite2", device="cpu")
+    assert isinstance(slow.network, torch.nn.Module)
+    for one, other in zip(fast.embed(pictures), slow.embed(pictures), strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert torch.allclose(mine.float(), theirs.float(), atol=1e-3)
+
+
+def test_openvino_serves_many_threads_at_once(batch: torch.Tensor) -> None:
+    backbone = load_backbone("efficientnet_lite0", device="cpu")
+    alone = backbone.embed(batch)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(backbone.embed, [batch] * 8):
+            assert all(
+                torch.equal(a, b) for one, two in zip(found, alone, strict=True) for a, b in zip(one, two, strict=True)
+            )
+
+
+@pytest.mark.usefixtures("plain_torch")
 def test_nothing_in_it_can_be_trained() -> None:
     network = load_backbone("efficientnet_lite0", device="cpu").network
+    assert isinstance(network, torch.nn.Module)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.calibration import SUSPECTS_FROM, Calibration, conformal_threshold, suspects
+from model.calibration import SUSPECTS_FROM, Calibration, conformal_threshold, suspects, tail_threshold
 
 some_scores = st.lists(st.floats(0, 1e6), min_size=2, max_size=60).map(lambda values: np.sort(np.array(values)))
 
@@ -100,6 +100,22 @@ def test_the_threshold_is_the_smallest_score_that_covers_enough(scores: np.ndarr
     assert (scores < threshold).sum() < needed
 
 
+@pytest.mark.parametrize(("n", "alarm_rate"), [(10, 0.05), (10, 0.01), (25, 0.01), (50, 0.01)])
+def test_beyond_what_few_can_promise_the_tail_is_continued(n: int, alarm_rate: float) -> None:
+    drawn = np.random.default_rng(3).gamma(4, size=(20_000, n + 1))
+    alarms = np.mean([row[-1] > tail_threshold(row[:-1], alarm_rate) for row in drawn])
+    assert 0.5 * alarm_rate <= alarms <= 2 * alarm_rate
+    assert alarms < 0.8 / (n + 1)
+
+
+@given(some_scores, rates)
+def test_the_tail_begins_where_the_promise_ends(scores: np.ndarray, alarm_rate: float) -> None:
+    threshold = tail_threshold(scores, alarm_rate)
+    assert threshold >= conformal_threshold(scores, alarm_rate)
+    if alarm_rate * (len(scores) + 1) >= 1:
+        assert threshold == conformal_threshold(scores, alarm_rate)
+
+
 @given(some_scores, rates, st.randoms(use_true_random=False))
 def test_the_order_of_scores_does_not_matter(scores: np.ndarray, alarm_rate: float, random: object) -> None:
     shuffled = scores.tolist()
@@ -158,7 +174,7 @@ def test_a_threshold_below_the_typical_picture_still_gives_scores() -> None:
 
 def test_ten_pictures_end_the_provisional_time_unless_people_chose() -> None:
     spread = np.linspace(1, 2, 10)
-    assert Calibration(spread).threshold == 2
+    assert Calibration(spread, 0.1).threshold == 2
     assert Calibration(spread[:9]).threshold > spread[8]
     assert Calibration(spread[:9], chosen=1.5).threshold == 1.5
 

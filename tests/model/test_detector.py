@@ -16,9 +16,11 @@ from PIL import Image
 from safetensors.numpy import save
 
 from model import artifact
+from model.alterations import ALTERATIONS
 from model.detector import AnomalyDetector, DetectorConfig
 from model.embedding import BATCH, Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
+from model.images import read_image
 from model.prediction import Prediction, Verdict
 
 SMALL = DetectorConfig(image_size=96, bank_rows=200)
@@ -93,6 +95,32 @@ def test_a_picture_tagged_normal_by_mistake_is_set_aside() -> None:
     assert [image.name for image in detector.training if image.suspect] == ["picture 25"]
     assert len(detector.calibration.scores) == 24
     assert detector.predict([texture(51, spot=True)])[0].verdict is Verdict.ABNORMAL
+
+
+def test_a_tolerant_detector_finds_other_light_less_strange(normal_pictures: list[Path]) -> None:
+    config = DetectorConfig(image_size=128)
+    strict, usual = (
+        AnomalyDetector(replace(config, tolerance=tolerance)).fit(normal_pictures[:8])
+        for tolerance in ("strict", "usual")
+    )
+    pictures = [read_image(path).image for path in normal_pictures[8:]]
+    for alteration in DetectorConfig().alterations:
+        changed = [ALTERATIONS[alteration](picture) for picture in pictures]
+        before, after = (np.mean([found.score for found in which.predict(changed)]) for which in (strict, usual))
+        assert after < before, alteration
+
+
+def test_altered_pictures_are_hidden_with_their_own() -> None:
+    """Otherwise a picture would recognise itself, and its out-of-sample score would be far too low."""
+    pictures = [texture(seed) for seed in range(6)]
+    detector = AnomalyDetector(SMALL)
+    embeddings = [item for item in detector.embedder.embed(pictures) if isinstance(item, Embedding)]
+    names = [str(seed) for seed in range(6)]
+    detector.fit_embeddings(
+        embeddings, names, altered={name: [own] for name, own in zip(names, embeddings, strict=True)}
+    )
+    alone = AnomalyDetector(SMALL).fit_embeddings(embeddings, names)
+    assert detector.calibration.scores == pytest.approx(alone.calibration.scores, rel=0.2)
 
 
 def test_the_nearest_normal_is_named() -> None:

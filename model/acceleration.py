@@ -1,0 +1,54 @@
+"""The same network run by OpenVINO: two to four times faster than PyTorch on a CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def is_available() -> bool:
+    """Whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoNetwork:
+    """A network compiled for this machine's CPU, once for each size of picture.
+
+    Computes in float32: a model gives the same scores on machines with and without half-precision arithmetic.
+    Thread-safe.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._compiled: dict[tuple[int, ...], Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Tensor) -> list[Tensor]:
+        """float32 (B, 3, H, W) -> one (B, C, h, w) for each feature map."""
+        with self._lock:
+            shape = tuple(inputs.shape[1:])
+            if shape not in self._compiled:
+                self._compiled[shape] = _compile(self._network, shape)
+            found = self._compiled[shape]([inputs.contiguous().numpy()])
+            return [torch.from_numpy(np.array(found[index])) for index in range(len(found))]
+
+
+def _compile(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    import openvino
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that sizes become constants, as they should; that tracing is old
+        model = openvino.convert_model(network, example_input=torch.zeros(1, *shape))
+    model.reshape([-1, *shape])
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return openvino.Core().compile_model(model, "CPU", options)
