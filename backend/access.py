@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from pydantic import SecretStr
 
 from backend.errors import NotAllowed, UnknownProject
 from backend.services import Services
@@ -22,9 +23,25 @@ Parts = Annotated[Services, Depends(_services)]
 Credentials = Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]
 
 
-def authenticate(parts: Parts, credentials: Credentials) -> None:
-    if parts.settings.basic_auth_user and not _is_user(parts, credentials):
+def authenticate(request: Request, parts: Parts, credentials: Credentials) -> str:
+    """The name of who asks; empty where no password is asked for. Viewers may look, and change nothing."""
+    if not parts.settings.basic_auth_user:
+        return ""
+    if _is_user(parts, credentials):
+        return parts.settings.basic_auth_user
+    if not _is_viewer(parts, credentials):
         raise NotAllowed("wrong or missing user and password (BASIC_AUTH_USER, BASIC_AUTH_PASS)")
+    if request.method not in ("GET", "HEAD"):
+        raise NotAllowed(f"{parts.settings.viewer_user} may look and change nothing (VIEWER_USER)")
+    return parts.settings.viewer_user
+
+
+User = Annotated[str, Depends(authenticate)]
+
+
+def may_change(user: str, parts: Services) -> bool:
+    """Whether who asks may do more than look."""
+    return user == parts.settings.basic_auth_user
 
 
 def check_webhook(request: Request, parts: Parts, credentials: Credentials) -> None:
@@ -38,8 +55,15 @@ def check_webhook(request: Request, parts: Parts, credentials: Credentials) -> N
 
 
 def _is_user(parts: Services, credentials: HTTPBasicCredentials | None) -> bool:
-    user = parts.settings.basic_auth_user
-    password = parts.settings.basic_auth_pass.get_secret_value()
+    return _matches(credentials, parts.settings.basic_auth_user, parts.settings.basic_auth_pass)
+
+
+def _is_viewer(parts: Services, credentials: HTTPBasicCredentials | None) -> bool:
+    return _matches(credentials, parts.settings.viewer_user, parts.settings.viewer_pass)
+
+
+def _matches(credentials: HTTPBasicCredentials | None, user: str, secret: SecretStr) -> bool:
+    password = secret.get_secret_value()
     if not user or credentials is None:
         return False
     same_user = secrets.compare_digest(credentials.username.encode(), user.encode())

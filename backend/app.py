@@ -1,4 +1,4 @@
-"""HTTP: Label Studio's ML backend protocol, and every project's state as JSON."""
+"""HTTP: Label Studio's ML backend protocol. The pages for people and the interface for machines are added to it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend import __version__
-from backend.access import Parts, authenticate, check_webhook, known_project
-from backend.errors import LabelConfigUnusable, NotAllowed, QueueUnreachable, UnknownProject, UnknownVersion
+from backend import __version__, api
+from backend.access import Parts, authenticate, check_webhook
+from backend.errors import (
+    LabelConfigUnusable,
+    NotAllowed,
+    NotPossible,
+    QueueUnreachable,
+    UnknownProject,
+    UnknownVersion,
+)
 from backend.labels import LabelConfig, parse_config
-from backend.predicting import empty_result
+from backend.predicting import Answer, empty_result
 from backend.report.routes import projects_page, router
 from backend.services import Services
-from backend.status import project_status
 from model.errors import AnomalyError
 
 log = logging.getLogger(__name__)
@@ -25,10 +32,16 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 CONFIG_UNUSABLE = 422
+KNOWN_ACTIONS = frozenset(
+    f"{what}_{how}"
+    for what in ("ANNOTATION", "ANNOTATIONS", "TASK", "TASKS", "PROJECT")
+    for how in ("CREATED", "UPDATED", "DELETED")
+) | {"START_TRAINING"}
 STATUS_OF = {
     NotAllowed: 401,
     UnknownProject: 404,
     UnknownVersion: 404,
+    NotPossible: 400,
     LabelConfigUnusable: CONFIG_UNUSABLE,
     QueueUnreachable: 503,
 }
@@ -60,7 +73,8 @@ class WebhookRequest(Message):
 
 def create_app(services: Services) -> FastAPI:
     """The web application around `services`."""
-    app = FastAPI(title="label-studio-anomaly", version=__version__)
+    # The pages that FastAPI offers for trying requests load scripts from other hosts.
+    app = FastAPI(title="label-studio-anomaly", version=__version__, docs_url=None, redoc_url=None)
     app.state.services = services
     app.add_exception_handler(AnomalyError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_request)
@@ -71,10 +85,10 @@ def create_app(services: Services) -> FastAPI:
     app.post("/predict", dependencies=protected)(predict)
     app.get("/versions", dependencies=protected)(versions)
     app.post("/webhook", dependencies=[Depends(check_webhook)], status_code=200)(webhook)
-    app.get("/projects", dependencies=protected)(projects)
-    app.get("/projects/{project_id}/status", dependencies=protected)(status)
-    app.get("/projects/{project_id}/evaluation", dependencies=protected)(evaluation)
+    app.get("/metrics", dependencies=protected, response_class=Response)(metrics)
+    app.include_router(api.router)
     app.include_router(router)
+    app.mount("/static", StaticFiles(packages=[("backend.report", "static")]))
     return app
 
 
@@ -115,7 +129,9 @@ def predict(body: PredictRequest, parts: Parts) -> Json:
         log.warning("project %s: %s", project_id, error)
         version = parts.predictor.version(project_id)
         return {"results": [empty_result(version, str(error)) for _ in body.tasks]}
-    answer = parts.predictor.predict(project_id, body.tasks, config)
+    with parts.measures.timed():
+        answer = parts.predictor.predict(project_id, body.tasks, config)
+    _count(project_id, answer, config, parts)
     if not answer.in_time:
         parts.jobs.request_sync(project_id)
     return {"results": answer.results}
@@ -133,36 +149,28 @@ def webhook(body: WebhookRequest, parts: Parts) -> Json:
     if "id" not in body.project:
         return {"status": "ignored", "detail": f"{body.action} names no project"}
     project_id = _project_id(body.project["id"])
+    parts.measures.webhooks.labels(body.action if body.action in KNOWN_ACTIONS else "other").inc()
     parts.jobs.request_sync(project_id, force=body.action == "START_TRAINING")
     return {"status": "queued", "job": f"project-{project_id}"}
 
 
-# State
+def metrics(parts: Parts) -> Response:
+    """For Prometheus."""
+    content = parts.measures.page(parts.registry, parts.jobs.waiting())
+    return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def projects(parts: Parts) -> Json:
-    """All connected projects, each with its status."""
-    return {"projects": [_status(project_id, parts) for project_id in parts.registry.projects()]}
-
-
-def status(project_id: int, parts: Parts) -> Json:
-    """Where a project stands, and what to do next."""
-    known_project(project_id, parts)
-    return _status(project_id, parts)
-
-
-def evaluation(project_id: int, parts: Parts) -> Json:
-    """How well the promoted version does on what people confirmed."""
-    known_project(project_id, parts)
-    version = parts.registry.current(project_id)
-    found = parts.registry.evaluation(project_id, version) if version else None
-    if found is None:
-        raise UnknownProject(f"project {project_id} has no model yet, so there is nothing to evaluate")
-    return found
-
-
-def _status(project_id: int, parts: Services) -> Json:
-    return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)
+def _count(project_id: int, answer: Answer, config: LabelConfig, parts: Services) -> None:
+    project = str(project_id)
+    for result in answer.results:
+        if result["score"] is not None:
+            verdict = config.verdict_of(result["result"])
+            parts.measures.predictions.labels(project, verdict or "none").inc()
+            parts.measures.scores.labels(project).observe(result["score"])
+    if answer.failed:
+        parts.measures.failures.labels(project, "picture").inc(len(answer.failed))
+    if not answer.in_time:
+        parts.measures.failures.labels(project, "out of time").inc()
 
 
 # Requests and answers

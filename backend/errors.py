@@ -39,5 +39,9 @@ class UnknownProject(BackendError):
     """No project of that id has connected."""
 
 
+class NotPossible(BackendError):
+    """What was asked for makes no sense."""
+
+
 class NotAllowed(BackendError):
     """The caller did not prove who they are."""

@@ -83,6 +83,13 @@ class Jobs:
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
+    def waiting(self) -> int | None:
+        """How many jobs wait, those for later included; None when the queue does not answer."""
+        try:
+            return int(self.queue.pending_count() + self.queue.scheduled_count())
+        except FAULTS:
+            return None
+
     # Doing it
 
     def run_worker(self) -> None:

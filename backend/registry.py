@@ -3,7 +3,8 @@
 Layout below MODEL_DIR, which may be a folder or an object store that fsspec knows:
 
     7/project.json                      what is known of project 7
-    7/current.json                      the pointer: which version is promoted, since when, why
+    7/current.json                      the pointer: which version is promoted, since when, why, by whom
+    7/rule.json                         the false-alarm rate that people chose for it
     7/versions/<version>/model.safetensors, manifest.json, evaluation.json
 
 A version is complete once its manifest is there; the manifest is written last.
@@ -119,11 +120,11 @@ class Registry:
         version = self._pointer(project_id)["version"]
         return None if version is None else str(version)
 
-    def promote(self, project_id: int, name: str, reason: str) -> None:
+    def promote(self, project_id: int, name: str, reason: str, *, by: str = "") -> None:
         """Makes a complete version the one in charge, at once for every server. Raises UnknownVersion."""
         self.version(project_id, name)
         pointer = self._pointer(project_id)
-        promotion = {"version": name, "promoted_at": now(), "reason": reason}
+        promotion = {"version": name, "promoted_at": now(), "reason": reason, "by": by}
         self._write_json(
             promotion
             | {
@@ -144,12 +145,29 @@ class Registry:
         return name in self._pointer(project_id)["passed_over"]
 
     def promotions(self, project_id: int) -> list[Json]:
-        """The latest promotions, oldest first: version, promoted_at, reason."""
+        """The latest promotions, oldest first: version, promoted_at, reason, by."""
         return list(self._pointer(project_id)["history"])
 
     def _pointer(self, project_id: int) -> Json:
         empty: Json = {"version": None, "passed_over": [], "history": []}
         return empty | (self._read_json(project_id, "current.json") or {})
+
+    # The rule
+
+    def alarm_rate(self, project_id: int) -> float | None:
+        """The false-alarm rate that people chose for this project; None leaves it to the settings."""
+        rules = self.rules(project_id)
+        return rules[-1]["alarm_rate"] if rules else None
+
+    def rules(self, project_id: int) -> list[Json]:
+        """What people chose, oldest first: alarm_rate, set_at, by."""
+        return list((self._read_json(project_id, "rule.json") or {"history": []})["history"])
+
+    def set_alarm_rate(self, project_id: int, alarm_rate: float | None, *, by: str = "") -> None:
+        """Keeps a choice; versions trained from now on follow it."""
+        rule = {"alarm_rate": alarm_rate, "set_at": now(), "by": by}
+        history = [*self.rules(project_id), rule][-MOST_PROMOTIONS:]
+        self._write_json({"history": history}, project_id, "rule.json")
 
     def detector(self, project_id: int, name: str) -> AnomalyDetector:
         """A version's detector; the last one asked for stays in memory."""

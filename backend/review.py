@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backend.board import Board
+from backend.choices import choices
 from backend.dataset import Dataset, LabelledImage
 from backend.pictures import Pictures
 from backend.registry import now
@@ -97,6 +98,7 @@ def _case(
 def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Dataset, cases: Sequence[Case]) -> Json:
     """The evaluation of one version, as it is saved with it and served."""
     calibration = detector.calibration
+    rows = [case.to_json() for case in cases]
     return {
         "project_id": project_id,
         "model_version": version,
@@ -114,9 +116,19 @@ def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Da
         "before_confirmation": _before_confirmation(dataset.labelled),
         "recheck": _recheck(detector),
         "disputed": list(dataset.disputed),
-        "cases": [case.to_json() for case in cases],
+        "cases": rows,
+        "choices": choices(calibration, rows),
         "pictures": {str(image.task_id): image.uri for image in dataset.labelled},
     }
+
+
+def changes(since: str, before: Sequence[Case], after: Sequence[Case]) -> Json:
+    """Which confirmed pictures a version judges otherwise than `since` did: better and worse, by task."""
+    verdicts = {case.image.task_id: case.predicted for case in before}
+    moved = [case for case in after if verdicts.get(case.image.task_id, case.predicted) is not case.predicted]
+    right = [case.image.task_id for case in moved if case.predicted is case.image.verdict]
+    wrong = [case.image.task_id for case in moved if case.predicted is not case.image.verdict]
+    return {"since": since, "compared": len(verdicts), "better": right, "worse": wrong}
 
 
 def worse_on_test(candidate: Sequence[Case], current: Sequence[Case]) -> bool:

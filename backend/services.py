@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.board import Board
 from backend.jobs import Jobs
+from backend.measures import Measures
 from backend.pictures import Pictures
 from backend.predicting import Predictor
 from backend.registry import Registry
@@ -25,6 +26,7 @@ class Services:
     jobs: Jobs
     predictor: Predictor
     thumbnails: Thumbnails
+    measures: Measures
 
 
 def build_services(settings: Settings) -> Services:
@@ -38,4 +40,5 @@ def build_services(settings: Settings) -> Services:
 
     jobs = Jobs(settings, registry, make_trainer)
     predictor = Predictor(settings, registry, pictures, jobs.board)
-    return Services(settings, registry, pictures, jobs, predictor, Thumbnails(settings.cache_dir, pictures))
+    thumbnails = Thumbnails(settings.cache_dir, pictures)
+    return Services(settings, registry, pictures, jobs, predictor, thumbnails, Measures())

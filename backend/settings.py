@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     port: int = Field(9090, ge=1, le=65535)
     basic_auth_user: str = ""
     basic_auth_pass: SecretStr = SecretStr("")
+    viewer_user: str = ""
+    viewer_pass: SecretStr = SecretStr("")
     webhook_secret: SecretStr = SecretStr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     predict_seconds: float = Field(80.0, gt=0)
@@ -69,6 +71,8 @@ class Settings(BaseSettings):
     alarm_rate: Share = 0.05
     tolerance: Literal["strict", "usual", "tolerant"] = "usual"
     min_normals: int = Field(5, ge=2)
+    cost_miss: float | None = Field(None, ge=0)
+    cost_false_alarm: float | None = Field(None, ge=0)
 
     # When to train
     debounce_seconds: float = Field(3.0, ge=0)

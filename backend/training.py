@@ -12,13 +12,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from backend.board import Board
+from backend.choices import cheapest
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
+from backend.drift import drift, newest_predictions
 from backend.errors import BackendError
 from backend.labels import LabelConfig, parse_config
 from backend.pictures import Pictures
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
-from backend.review import held_out_cases, report, worse_on_test
+from backend.review import Case, changes, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
 from model.detector import MOST_ALTERED, AnomalyDetector, DetectorConfig
@@ -43,7 +45,6 @@ class Trainer:
         self._registry = registry
         self._pictures = pictures
         self._board = board
-        self._recipe = recipe(settings, pictures)
 
     def sync(self, project_id: int, *, force: bool = False) -> list[int]:
         """Brings the project up to date with its labels; returns the tasks that need a prediction.
@@ -59,12 +60,14 @@ class Trainer:
         dataset = build_dataset(tasks, config, self._settings.group_key)
         self._post_counts(project_id, dataset, len(tasks))
         current = self._current(project_id)
-        why = why_train(dataset, current, self._settings, self._recipe, force=force)
-        if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, self._recipe))):
+        wanted = detector_config(self._settings, self._registry.alarm_rate(project_id))
+        wanted_recipe = recipe(wanted, self._pictures)
+        why = why_train(dataset, current, self._settings, wanted_recipe, force=force)
+        if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
             log.info("project %s: training, because %s", project_id, why)
-            current = self._train(project_id, dataset, current, why)
+            current = self._train(project_id, dataset, wanted, current, why)
         elif current:
-            self._review(project_id, dataset, current)
+            self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
         if current is None:
             return []
         self._announce(project_id, current.name)
@@ -126,14 +129,21 @@ class Trainer:
             advice=_advice(dataset),
         )
 
-    def _train(self, project_id: int, dataset: Dataset, current: ModelVersion | None, why: str) -> ModelVersion | None:
+    def _train(
+        self, project_id: int, dataset: Dataset, config: DetectorConfig, current: ModelVersion | None, why: str
+    ) -> ModelVersion | None:
         """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
         started = time.monotonic()
-        config = detector_config(self._settings)
-        name = version_name(dataset, self._recipe)
+        wanted_recipe = recipe(config, self._pictures)
+        name = version_name(dataset, wanted_recipe)
         detector = self._fit(project_id, dataset, config)
         self._progress(project_id, "evaluating", 0, 1)
         cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
+        saving = cheapest(detector.calibration, [case.to_json() for case in cases], self._settings)
+        if saving:
+            detector = detector.with_alarm_rate(saving["alarm_rate"])
+            cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
+        before = self._cases_of(current, dataset) if current and current.name != name else []
         version = ModelVersion(
             name=name,
             project_id=project_id,
@@ -142,27 +152,31 @@ class Trainer:
             normals=len(detector.calibration.scores),
             training_tasks=tuple(image.task_id for image in dataset.training),
             trusted_tasks=tuple(sorted(trusted_of(dataset))),
-            recipe=self._recipe,
+            recipe=wanted_recipe,
             seconds=round(time.monotonic() - started, 2),
             provisional=detector.calibration.provisional,
             threshold=detector.calibration.threshold,
-            alarm_rate=config.alarm_rate,
+            alarm_rate=detector.calibration.alarm_rate,
             attainable_rate=detector.calibration.attainable_rate,
         )
-        self._registry.save(version, detector, report(project_id, name, detector, dataset, cases))
+        evaluation = report(project_id, name, detector, dataset, cases) | {"saving": saving}
+        if current and before:
+            evaluation["changes"] = changes(current.name, before, cases)
+        self._registry.save(version, detector, evaluation)
         log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
-        if current and current.name != name:
-            old = self._registry.detector(project_id, current.name)
-            before = held_out_cases(project_id, old, dataset, self._pictures, self._board)
-            if worse_on_test(cases, before):
-                refusal = f"{name} orders the test pictures worse than {current.name} and was not promoted"
-                log.warning("project %s: %s", project_id, refusal)
-                self._registry.pass_over(project_id, name)
-                self._board.post(project_id, last_training=_outcome(version, why, refusal))
-                return current
+        if current and worse_on_test(cases, before):
+            refusal = f"{name} orders the test pictures worse than {current.name} and was not promoted"
+            log.warning("project %s: %s", project_id, refusal)
+            self._registry.pass_over(project_id, name)
+            self._board.post(project_id, last_training=_outcome(version, why, refusal))
+            return current
         self._registry.promote(project_id, name, why)
         self._board.post(project_id, last_training=_outcome(version, why, "promoted"))
         return version
+
+    def _cases_of(self, version: ModelVersion, dataset: Dataset) -> list[Case]:
+        detector = self._registry.detector(version.project_id, version.name)
+        return held_out_cases(version.project_id, detector, dataset, self._pictures, self._board)
 
     def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> AnomalyDetector:
         training = dataset.training
@@ -209,12 +223,14 @@ class Trainer:
     def _progress(self, project_id: int, phase: str, done: int, total: int) -> None:
         self._board.post(project_id, progress={"phase": phase, "done": done, "total": total})
 
-    def _review(self, project_id: int, dataset: Dataset, current: ModelVersion) -> None:
-        """Compares the promoted version with whatever people have confirmed since."""
+    def _review(self, project_id: int, dataset: Dataset, current: ModelVersion, newest: list[Json]) -> None:
+        """Compares the promoted version with whatever people have confirmed since, and with the newest pictures."""
         detector = self._registry.detector(project_id, current.name)
-        cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
-        evaluation = report(project_id, current.name, detector, dataset, cases)
-        self._registry.save_evaluation(project_id, current.name, evaluation)
+        evaluation = report(project_id, current.name, detector, dataset, self._cases_of(current, dataset))
+        evaluation |= {"newest": newest, "drift": drift(detector.calibration, newest)}
+        known = self._registry.evaluation(project_id, current.name) or {}
+        kept = {key: known[key] for key in ("changes", "saving") if key in known}
+        self._registry.save_evaluation(project_id, current.name, evaluation | kept)
 
     def _announce(self, project_id: int, version: str) -> None:
         """Keeps the backend's title equal to the version: Label Studio then sorts by this version's scores.
@@ -310,15 +326,16 @@ def task_prediction(
     }
 
 
-def detector_config(settings: Settings) -> DetectorConfig:
-    """The detector that the settings ask for."""
-    config = DetectorConfig(backbone=settings.backbone, alarm_rate=settings.alarm_rate, tolerance=settings.tolerance)
+def detector_config(settings: Settings, alarm_rate: float | None = None) -> DetectorConfig:
+    """The detector that the settings ask for. alarm_rate: the one that people chose for the project, if any."""
+    config = DetectorConfig(
+        backbone=settings.backbone, alarm_rate=alarm_rate or settings.alarm_rate, tolerance=settings.tolerance
+    )
     return replace(config, image_size=settings.image_size) if settings.image_size else config
 
 
-def recipe(settings: Settings, pictures: Pictures) -> str:
+def recipe(config: DetectorConfig, pictures: Pictures) -> str:
     """Names all that a model depends on besides its labels."""
-    config = detector_config(settings)
     parts = json.dumps(asdict(config), sort_keys=True) + pictures.embedder(config).key
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 

@@ -255,6 +255,14 @@ class AnomalyDetector:
         other._fitted = replace(self._known, calibration=calibration)
         return other
 
+    def with_alarm_rate(self, alarm_rate: float) -> AnomalyDetector:
+        """The same detector with the threshold of another false-alarm rate."""
+        other = AnomalyDetector(replace(self.config, alarm_rate=alarm_rate), embedder=self.embedder)
+        other._fitted = replace(
+            self._known, calibration=replace(self._known.calibration, alarm_rate=alarm_rate, chosen=None)
+        )
+        return other
+
     @property
     def _known(self) -> _Fitted:
         if self._fitted is None:

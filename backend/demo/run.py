@@ -108,7 +108,7 @@ def _wait_for_model(project: DemoProject, backend_url: str, programs: list[Progr
         while time.monotonic() < deadline:
             for program in programs:
                 program.check()
-            status = httpx.get(f"{backend_url}/projects/{project.id}/status", timeout=30).json()
+            status = httpx.get(f"{backend_url}/api/projects/{project.id}", timeout=30).json()
             if status["state"] == "error":
                 raise DemoFailed(status["message"])
             filling = status["backfill"]

@@ -56,6 +56,34 @@ def curves(cases: list[Json]) -> bytes:
     return _svg(figure)
 
 
+def versions(found: list[Json]) -> bytes:
+    """AUROC, recall and false-alarm rate from version to version, the oldest first."""
+    measured = [version for version in reversed(found) if version["false_alarm_rate"] is not None]
+    figure, axes = _figure()
+    places = range(len(measured))
+    lines = (("auroc", "AUROC", INK), ("recall", "found", NORMAL), ("false_alarm_rate", "false alarms", ABNORMAL))
+    for key, label, color in lines:
+        values = [np.nan if version[key] is None else version[key] for version in measured]
+        axes.plot(places, values, color=color, marker="o", label=label)
+    axes.set(ylim=(-0.03, 1.03))
+    axes.set_xticks(places, [version["name"] for version in measured], rotation=20, ha="right", fontsize=8)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def drift(found: Json) -> bytes:
+    """Scores of the newest pictures called normal beside those of the normal pictures at training."""
+    figure, axes = _figure()
+    rows = [(found["scores_at_training"], NORMAL, "at training"), (found["scores"], INK, "newest")]
+    for scores, color, label in rows:
+        weights = np.full(len(scores), 1 / len(scores))
+        axes.hist(scores, bins=BINS, weights=weights, color=color, alpha=0.55, label=label)
+    axes.axvline(0.5, color=INK, linestyle="--", label="threshold")
+    axes.set(xlabel="score", ylabel="share of pictures", xlim=(0, 1))
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
 def _scores(cases: list[Json]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     scores = np.array([case["score"] for case in cases], dtype=float)
     return scores, np.array([case["confirmed"] == "abnormal" for case in cases], dtype=bool)

@@ -79,7 +79,7 @@ def test_opening_a_project_for_the_first_time_asks_for_its_labels(client: TestCl
     assert answer.json() == {"model_version": UNTRAINED}
     assert services.registry.projects() == [7]
     assert services.jobs.board.is_pending(7)
-    assert client.get("/projects/7/status").json()["normals_needed"] == 5
+    assert client.get("/api/projects/7").json()["normals_needed"] == 5
 
 
 def test_a_config_that_does_not_fit_is_refused_with_one_that_does(client: TestClient) -> None:
@@ -112,9 +112,9 @@ def test_a_project_is_a_number(project: object, client: TestClient, services: Se
     assert services.registry.projects() == []
 
 
-@pytest.mark.parametrize("page", ["status", "evaluation"])
+@pytest.mark.parametrize("page", ["", "/evaluation", "/versions", "/rule"])
 def test_an_unknown_project_is_named(page: str, client: TestClient) -> None:
-    answer = client.get(f"/projects/99/{page}")
+    answer = client.get(f"/api/projects/99{page}")
     assert answer.status_code == 404
     assert "project 99 is not connected" in answer.json()["error"]
 
@@ -177,7 +177,7 @@ def test_it_starts_and_answers_while_nothing_else_can_be_reached(settings: Any) 
     client = TestClient(create_app(build_services(load_settings(**values))))
     assert client.get("/health").status_code == 200
     assert client.post("/setup", json={"project": "7", "schema": EXAMPLE_CONFIG}).status_code == 200
-    status = client.get("/projects/7/status").json()
+    status = client.get("/api/projects/7").json()
     assert status["state"] == "error"
     assert "queue cannot be reached" in status["message"]
     event = {"action": "ANNOTATION_CREATED", "project": {"id": 7}}

@@ -134,6 +134,50 @@ def test_another_site_cannot_change_anything(client: TestClient, story: None, se
     assert services.registry.current(PROJECT) == "v2"
 
 
+def token_of(client: TestClient) -> str:
+    found: str = re.findall(r'name="token" value="([^"]+)"', client.get(f"/projects/{PROJECT}").text)[0]
+    return found
+
+
+def test_a_rate_is_chosen_and_taken_back(client: TestClient, story: None, services: Services) -> None:
+    for rate in ("0.02", "0.1"):
+        form = {"token": token_of(client), "alarm_rate": rate}
+        answer = client.post(f"/projects/{PROJECT}/rule", data=form, follow_redirects=False)
+        assert answer.status_code == 303
+    assert services.registry.alarm_rate(PROJECT) == 0.1
+    assert "10 % was chosen" in client.get(f"/projects/{PROJECT}").text
+    client.post(f"/projects/{PROJECT}/rule", data={"token": token_of(client), "alarm_rate": "0.3", "undo": "1"})
+    assert services.registry.alarm_rate(PROJECT) == 0.02
+    assert services.jobs.board.is_pending(PROJECT)
+
+
+@pytest.mark.parametrize("rate", ["", "much", "7", "-1", "nan"])
+def test_a_rate_that_makes_no_sense_is_refused(client: TestClient, story: None, services: Services, rate: str) -> None:
+    answer = client.post(f"/projects/{PROJECT}/rule", data={"token": token_of(client), "alarm_rate": rate})
+    assert answer.status_code == 400
+    assert "false-alarm rate" in answer.json()["error"]
+    assert services.registry.alarm_rate(PROJECT) is None
+
+
+def test_the_choices_count_what_is_confirmed(client: TestClient, story: None) -> None:
+    page = client.get(f"/projects/{PROJECT}").text
+    options = re.findall(r"<option[^>]*>([^<]+)</option>", page)
+    assert len(options) >= 10
+    assert sum("(now)" in option for option in options) == 1
+    assert all("of 6 normal ones abnormal" in option and "of 6 abnormal ones found" in option for option in options)
+
+
+def test_events_tell_the_progress_until_all_is_done(client: TestClient, story: None, services: Services) -> None:
+    board = services.jobs.board
+    board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
+    with client.stream("GET", f"/projects/{PROJECT}/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: status"
+        assert "reading pictures, 3 of 9" in next(lines)
+        board.post(PROJECT, progress=None)
+        assert "event: done" in list(lines)
+
+
 def test_an_unknown_version_is_refused(client: TestClient, story: None, services: Services) -> None:
     token = re.findall(r'name="token" value="([^"]+)"', client.get(f"/projects/{PROJECT}").text)[0]
     answer = client.post(f"/projects/{PROJECT}/promote", data={"token": token, "version": "v9"})

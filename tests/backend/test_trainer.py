@@ -74,6 +74,48 @@ def test_a_model_that_does_worse_is_kept_but_neither_promoted_nor_trained_again(
     assert services.registry.current(PROJECT) == outcome["version"]
 
 
+def test_the_rate_that_people_chose_survives_retraining(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    for task_id in range(7, 12):
+        studio.label(task_id, "normal")
+    trainer.sync(PROJECT)
+    first = services.registry.current(PROJECT)
+    services.registry.set_alarm_rate(PROJECT, 0.2)
+    trainer.sync(PROJECT, force=True)
+    second = services.registry.current(PROJECT)
+    assert second != first
+    for task_id in range(12, 16):
+        studio.label(task_id, "normal")
+    trainer.sync(PROJECT)
+    third = services.registry.current(PROJECT)
+    assert len({first, second, third}) == 3
+    rates = {version.name: version.alarm_rate for version in services.registry.versions(PROJECT)}
+    assert rates == {first: 0.05, second: 0.2, third: 0.2}
+    services.registry.set_alarm_rate(PROJECT, None)
+    trainer.sync(PROJECT, force=True)
+    last = services.registry.version(PROJECT, str(services.registry.current(PROJECT)))
+    assert last.alarm_rate == 0.05
+
+
+def test_a_new_version_says_which_confirmed_pictures_it_judges_otherwise(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    for task_id in range(7, 25):
+        studio.label(task_id, "normal")
+    trainer.sync(PROJECT)
+    first = services.registry.current(PROJECT)
+    services.registry.set_alarm_rate(PROJECT, 0.9)
+    trainer.sync(PROJECT, force=True)
+    for _ in range(2):  # the review that follows must keep it
+        evaluation = services.registry.evaluation(PROJECT, str(services.registry.current(PROJECT)))
+        assert evaluation is not None
+        assert evaluation["changes"]["since"] == first
+        assert evaluation["changes"]["worse"]
+        assert evaluation["changes"]["better"] == []
+        trainer.sync(PROJECT)
+
+
 def test_when_most_normal_pictures_cannot_be_read_nothing_is_trained(
     trainer: Trainer, services: Services, picture_server: PictureServer
 ) -> None:

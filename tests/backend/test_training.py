@@ -17,7 +17,7 @@ from backend.review import ENOUGH_OF_EACH, Case, held_out_cases, report, worse_o
 from backend.services import Services
 from backend.settings import Settings
 from backend.status import project_status
-from backend.training import needs_prediction, recipe, version_name, why_train
+from backend.training import detector_config, needs_prediction, recipe, version_name, why_train
 from model.detector import AnomalyDetector
 from model.prediction import Verdict
 from model.splits import Split
@@ -77,11 +77,11 @@ def test_changed_settings_and_a_wish_are_too(settings: Settings) -> None:
 
 
 def test_a_versions_name_follows_from_its_content(settings: Settings) -> None:
-    wanted = recipe(settings, Pictures(settings))
+    wanted = recipe(detector_config(settings), Pictures(settings))
     assert version_name(normals(7), wanted) == version_name(normals(7), wanted)
     assert version_name(normals(7), wanted) != version_name(normals(8), wanted)
     other = settings.model_copy(update={"alarm_rate": 0.01})
-    assert recipe(other, Pictures(other)) != wanted
+    assert recipe(detector_config(other), Pictures(other)) != wanted
 
 
 def prediction(version: str, result: list[int] | None = None) -> dict[str, Any]:

@@ -107,13 +107,13 @@ class LiveBackend:
     program: Program
 
     def status(self, project: int) -> Json:
-        answer = self.api.get(f"/projects/{project}/status")
+        answer = self.api.get(f"/api/projects/{project}")
         assert answer.is_success, answer.text
         found: Json = answer.json()
         return found
 
     def evaluation(self, project: int) -> Json:
-        answer = self.api.get(f"/projects/{project}/evaluation")
+        answer = self.api.get(f"/api/projects/{project}/evaluation")
         assert answer.is_success, answer.text
         found: Json = answer.json()
         return found

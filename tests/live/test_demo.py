@@ -48,7 +48,7 @@ class Demo:
         """The project's status once the backend has nothing left to do."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            status: dict[str, Any] = httpx.get(f"{self.backend}/projects/{project}/status").json()
+            status: dict[str, Any] = httpx.get(f"{self.backend}/api/projects/{project}").json()
             if status["tasks"] and not status["pending"]:
                 return status
             time.sleep(0.2)

@@ -1,0 +1,112 @@
+"""Every project's state and actions as JSON, for machines; /openapi.json describes them.
+
+Changes need the header that CHANGE_HEADER names, with any value: a browser lets no other site send one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header
+from pydantic import BaseModel, Field
+
+from backend.access import Parts, User, authenticate, known_project
+from backend.actions import follow_rate, put_in_charge
+from backend.errors import NotAllowed, UnknownProject
+from backend.services import Services
+from backend.status import project_status
+
+Json = dict[str, Any]
+
+CHANGE_HEADER = "X-Requested-By"
+
+
+def _meant(x_requested_by: Annotated[str | None, Header()] = None) -> None:
+    if x_requested_by is None:
+        raise NotAllowed(f"changes need the header {CHANGE_HEADER}, with your program's name, say")
+
+
+router = APIRouter(prefix="/api", dependencies=[Depends(authenticate)], tags=["projects"])
+change = [Depends(_meant)]
+
+
+class Promotion(BaseModel):
+    """version: the name of the one to put in charge."""
+
+    version: str
+
+
+class Rule(BaseModel):
+    """alarm_rate: share of normal pictures that may be called abnormal; null for the setting's."""
+
+    alarm_rate: float | None = Field(gt=0, lt=1)
+
+
+@router.get("/projects")
+def projects(parts: Parts) -> Json:
+    """All connected projects, each with its status."""
+    return {"projects": [_status(project_id, parts) for project_id in parts.registry.projects()]}
+
+
+@router.get("/projects/{project_id}")
+def project(project_id: int, parts: Parts) -> Json:
+    """Where a project stands, and what to do next."""
+    known_project(project_id, parts)
+    return _status(project_id, parts)
+
+
+@router.get("/projects/{project_id}/evaluation")
+def evaluation(project_id: int, parts: Parts) -> Json:
+    """How well the version in charge does on what people confirmed."""
+    known_project(project_id, parts)
+    version = parts.registry.current(project_id)
+    found = parts.registry.evaluation(project_id, version) if version else None
+    if found is None:
+        raise UnknownProject(f"project {project_id} has no model yet, so there is nothing to evaluate")
+    return found
+
+
+@router.get("/projects/{project_id}/versions")
+def versions(project_id: int, parts: Parts) -> Json:
+    """All versions, oldest first, and who put which in charge."""
+    known_project(project_id, parts)
+    found = [asdict(version) for version in parts.registry.versions(project_id)]
+    return {
+        "in_charge": parts.registry.current(project_id),
+        "versions": found,
+        "promotions": parts.registry.promotions(project_id),
+    }
+
+
+@router.post("/projects/{project_id}/promote", dependencies=change)
+def promote(project_id: int, body: Promotion, parts: Parts, user: User) -> Json:
+    """Puts another version in charge."""
+    put_in_charge(project_id, body.version, parts, user)
+    return _status(project_id, parts)
+
+
+@router.get("/projects/{project_id}/rule")
+def rule(project_id: int, parts: Parts) -> Json:
+    """The false-alarm rate that people chose, and what was chosen before."""
+    known_project(project_id, parts)
+    return {"alarm_rate": parts.registry.alarm_rate(project_id), "history": parts.registry.rules(project_id)}
+
+
+@router.put("/projects/{project_id}/rule", dependencies=change)
+def set_rule(project_id: int, body: Rule, parts: Parts, user: User) -> Json:
+    """Chooses the project's false-alarm rate; a training follows."""
+    follow_rate(project_id, body.alarm_rate, parts, user)
+    return _status(project_id, parts)
+
+
+@router.post("/projects/{project_id}/train", dependencies=change)
+def train(project_id: int, parts: Parts) -> Json:
+    """Trains with whatever is new."""
+    known_project(project_id, parts)
+    parts.jobs.request_sync(project_id, force=True)
+    return _status(project_id, parts)
+
+
+def _status(project_id: int, parts: Services) -> Json:
+    return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)

@@ -1,0 +1,79 @@
+"use strict";
+// What a project's page does beyond plain HTML: progress without reloading, and the threshold's slider.
+
+function follow(card) {
+  const source = new EventSource(card.dataset.events);
+  const message = card.querySelector(".lead");
+  const bar = card.querySelector("progress");
+  source.addEventListener("status", (event) => {
+    const status = JSON.parse(event.data);
+    message.textContent = status.message;
+    bar.hidden = !status.progress;
+    if (status.progress) {
+      bar.max = status.progress.total;
+      bar.value = status.progress.done;
+    }
+  });
+  source.addEventListener("done", () => {
+    source.close();
+    location.reload();
+  });
+}
+
+function slide(form) {
+  const { cases, choices, in_force } = JSON.parse(document.getElementById("cases").textContent);
+  const select = form.querySelector("select");
+  const slider = form.querySelector("input[type=range]");
+  const moved = form.querySelector("[data-moved]");
+  const now = choices[in_force].raw_score;
+
+  function show() {
+    const threshold = choices[select.selectedIndex].raw_score;
+    const changed = cases.filter((one) => one.raw_score > now !== one.raw_score > threshold);
+    moved.replaceChildren();
+    const text = document.createElement("p");
+    text.textContent = !changed.length
+      ? "No confirmed picture changes sides."
+      : changed.length === 1
+        ? "One confirmed picture changes sides:"
+        : `${changed.length} confirmed pictures change sides:`;
+    moved.append(text);
+    if (changed.length) moved.append(gallery(changed.slice(0, 24), threshold));
+  }
+
+  function gallery(changed, threshold) {
+    const list = document.createElement("ul");
+    list.className = "strip";
+    for (const one of changed) {
+      const item = document.createElement("li");
+      const picture = new Image();
+      picture.loading = "lazy";
+      picture.src = `${form.dataset.project}/pictures/${one.task_id}.jpg?kind=plain`;
+      const called = one.raw_score > threshold ? "abnormal" : "normal";
+      picture.alt = `Task ${one.task_id}`;
+      const text = document.createElement("span");
+      text.textContent = `${one.confirmed}, now called ${called}`;
+      text.className = one.confirmed === called ? "good" : "bad";
+      item.append(picture, text);
+      list.append(item);
+    }
+    return list;
+  }
+
+  slider.hidden = false;
+  slider.max = choices.length - 1;
+  slider.value = select.selectedIndex;
+  slider.addEventListener("input", () => {
+    select.selectedIndex = slider.value;
+    show();
+  });
+  select.addEventListener("change", () => {
+    slider.value = select.selectedIndex;
+    show();
+  });
+}
+
+const card = document.querySelector("[data-events]");
+if (card) follow(card);
+const rule = document.getElementById("rule");
+if (rule) slide(rule);

@@ -1,0 +1,117 @@
+"""The interface for machines: state, actions, numbers for Prometheus, and who may do what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from backend.app import create_app
+from backend.labels import EXAMPLE_CONFIG
+from backend.services import Services
+from tests.conftest import PROJECT, PictureServer
+
+MEANT = {"X-Requested-By": "a test"}
+
+
+@pytest.fixture
+def client(services: Services, promote: Callable[..., str]) -> TestClient:
+    promote()
+    return TestClient(create_app(services))
+
+
+def test_a_rate_is_chosen_and_given_back(client: TestClient, services: Services) -> None:
+    assert client.get(f"/api/projects/{PROJECT}/rule").json() == {"alarm_rate": None, "history": []}
+    answer = client.put(f"/api/projects/{PROJECT}/rule", json={"alarm_rate": 0.02}, headers=MEANT)
+    assert answer.status_code == 200
+    assert answer.json()["pending"]
+    assert services.registry.alarm_rate(PROJECT) == 0.02
+    client.put(f"/api/projects/{PROJECT}/rule", json={"alarm_rate": None}, headers=MEANT)
+    assert services.registry.alarm_rate(PROJECT) is None
+    assert [rule["alarm_rate"] for rule in services.registry.rules(PROJECT)] == [0.02, None]
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 5, "much", [], {}])
+def test_a_rate_that_makes_no_sense_is_refused(client: TestClient, services: Services, rate: object) -> None:
+    answer = client.put(f"/api/projects/{PROJECT}/rule", json={"alarm_rate": rate}, headers=MEANT)
+    assert answer.status_code == 400
+    assert "alarm_rate" in answer.json()["error"]
+    assert services.registry.alarm_rate(PROJECT) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "action", "body"),
+    [("PUT", "rule", {"alarm_rate": 0.1}), ("POST", "promote", {"version": "v1"}), ("POST", "train", {})],
+)
+def test_another_site_cannot_change_anything(client: TestClient, method: str, action: str, body: object) -> None:
+    answer = client.request(method, f"/api/projects/{PROJECT}/{action}", json=body)
+    assert answer.status_code == 401
+    assert "X-Requested-By" in answer.json()["error"]
+
+
+def test_versions_and_who_put_them_in_charge(client: TestClient, promote: Callable[..., str]) -> None:
+    promote(name="newer")
+    body = {"version": "normal-10-fixture"}
+    assert client.post(f"/api/projects/{PROJECT}/promote", json=body, headers=MEANT).status_code == 200
+    found = client.get(f"/api/projects/{PROJECT}/versions").json()
+    assert found["in_charge"] == "normal-10-fixture"
+    assert {version["name"] for version in found["versions"]} == {"newer", "normal-10-fixture"}
+    assert found["promotions"][-1]["reason"] == "put in charge by hand"
+
+
+def test_everything_is_described(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    for path in ("/api/projects", "/api/projects/{project_id}/rule", "/metrics", "/predict", "/webhook"):
+        assert path in described, path
+    assert client.get("/docs").status_code == 404
+
+
+def test_prometheus_reads_what_happened(
+    client: TestClient, picture_server: PictureServer, normal_pictures: list[Path]
+) -> None:
+    picture_server.contents["/data/upload/5.jpg"] = normal_pictures[12].read_bytes()
+    tasks = [{"id": number, "data": {"image": f"/data/upload/{number}.jpg"}} for number in (5, 6)]
+    client.post("/predict", json={"tasks": tasks, "project": PROJECT, "label_config": EXAMPLE_CONFIG})
+    client.post("/webhook", json={"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}})
+    client.post("/webhook", json={"action": "anything\n at all", "project": {"id": PROJECT}})
+    lines = client.get("/metrics").text.splitlines()
+    project = f'project="{PROJECT}"'
+    assert f'anomaly_predictions_total{{{project},verdict="normal"}} 1.0' in lines
+    assert f'anomaly_failures_total{{kind="picture",{project}}} 1.0' in lines
+    assert "anomaly_predict_seconds_count 1.0" in lines
+    assert 'anomaly_webhooks_total{action="ANNOTATION_CREATED"} 1.0' in lines
+    assert 'anomaly_webhooks_total{action="other"} 1.0' in lines
+    assert "anomaly_queue_up 1.0" in lines
+    assert "anomaly_queue_jobs 1.0" in lines
+    assert f"anomaly_model_normals{{{project}}} 10.0" in lines
+
+
+def test_a_viewer_looks_and_changes_nothing(services: Services, promote: Callable[..., str]) -> None:
+    promote()
+    guarded = services.settings.model_copy(
+        update={
+            "basic_auth_user": "boss",
+            "basic_auth_pass": SecretStr("b"),
+            "viewer_user": "guest",
+            "viewer_pass": SecretStr("g"),
+        }
+    )
+    app = create_app(replace(services, settings=guarded))
+    guest, boss = TestClient(app, headers=MEANT), TestClient(app, headers=MEANT)
+    guest.auth, boss.auth = ("guest", "g"), ("boss", "b")
+    page = f"/projects/{PROJECT}"
+    assert guest.get(f"/api/projects/{PROJECT}").status_code == 200
+    assert "<button" not in guest.get(page).text
+    assert "<button" in boss.get(page).text
+    for path, body in (("rule", {"alarm_rate": 0.1}), ("promote", {"version": "normal-10-fixture"})):
+        method = "PUT" if path == "rule" else "POST"
+        assert guest.request(method, f"/api/projects/{PROJECT}/{path}", json=body).status_code == 401
+        assert boss.request(method, f"/api/projects/{PROJECT}/{path}", json=body).status_code == 200
+    assert services.registry.rules(PROJECT)[-1]["by"] == "boss"
+    assert TestClient(app, headers=MEANT).get(page).status_code == 401
+    guest.auth = ("guest", "b")
+    assert guest.get(page).status_code == 401

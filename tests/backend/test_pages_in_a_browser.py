@@ -1,0 +1,111 @@
+"""The report as a real browser shows it: no faults in accessibility, the slider, printing, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from backend.app import create_app
+from backend.services import Services
+from tests.backend.test_report import story  # noqa: F401 - a fixture
+from tests.conftest import PROJECT
+from tests.live.conftest import BROWSER_FLAGS, free_port
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no browser: apt-get install chromium")
+    with sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=executable, args=BROWSER_FLAGS.split())
+
+
+@pytest.fixture
+def address(services: Services) -> Iterator[str]:
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(create_app(services), host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900})
+    window = context.new_page()
+    window.on("pageerror", lambda error: pytest.fail(f"the page's script failed: {error}"))
+    yield window
+    context.close()
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page).response["violations"]
+    grave = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    assert not grave, [(fault["id"], [node["html"][:150] for node in fault["nodes"][:3]]) for fault in grave]
+
+
+@pytest.mark.usefixtures("story")
+def test_pages_with_a_story_have_no_serious_fault(page: Page, address: str) -> None:
+    for path in ("/", f"/projects/{PROJECT}"):
+        page.goto(address + path)
+        assert_accessible(page)
+
+
+def test_pages_without_a_model_have_none_either(page: Page, address: str, services: Services) -> None:
+    page.goto(address)
+    assert_accessible(page)
+    services.registry.remember(PROJECT)
+    page.goto(f"{address}/projects/{PROJECT}")
+    expect(page.get_by_text("Tag 5 more pictures as normal").first).to_be_visible()
+    assert_accessible(page)
+
+
+@pytest.mark.usefixtures("story")
+def test_the_slider_shows_which_pictures_change_sides(page: Page, address: str, services: Services) -> None:
+    page.goto(f"{address}/projects/{PROJECT}")
+    slider = page.get_by_label("False-alarm rate", exact=True)
+    slider.focus()
+    page.keyboard.press("End")  # half of the normal pictures: some change sides
+    expect(page.locator("[data-moved] li").first).to_be_visible()
+    assert_accessible(page)
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("0.1 % was chosen")).to_be_visible()
+    assert services.registry.alarm_rate(PROJECT) == 0.001
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("The setting's rate was chosen")).to_be_visible()
+    assert services.registry.alarm_rate(PROJECT) is None
+
+
+@pytest.mark.usefixtures("story")
+def test_progress_is_followed_without_reloading(page: Page, address: str, services: Services) -> None:
+    board = services.jobs.board
+    board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
+    page.goto(f"{address}/projects/{PROJECT}")
+    expect(page.get_by_text("reading pictures, 3 of 9")).to_be_visible()
+    board.post(PROJECT, progress={"phase": "reading pictures", "done": 7, "total": 9})
+    expect(page.get_by_text("reading pictures, 7 of 9")).to_be_visible()
+    board.post(PROJECT, progress=None)
+    expect(page.get_by_text("v2 is in charge")).to_be_visible()
+
+
+@pytest.mark.usefixtures("story")
+def test_no_other_host_is_asked(page: Page, address: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}/projects/{PROJECT}", wait_until="networkidle")
+    assert len(asked) > 5
+    assert all(url.startswith((address, "data:")) for url in asked), asked
