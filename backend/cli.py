@@ -59,6 +59,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="usual",
         help="how much light and focus may change before a picture is abnormal (usual)",
     )
+    train.add_argument(
+        "--tiles",
+        type=_tiles,
+        default="1x1",
+        metavar="RxC",
+        help="cut large pictures, for small defects: auto, or such as 3x4 (1x1)",
+    )
     _add_backbone(train)
 
     predict = commands.add_parser("predict", help="judge pictures with a trained model, without Label Studio")
@@ -77,6 +84,17 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=8080, help="port of Label Studio (8080)")
     demo.add_argument("--backend-port", type=int, default=9090, help="port of the backend (9090)")
     return parser
+
+
+def _tiles(text: str) -> str:
+    from model.tiling import AUTO, parse_tiles
+
+    if text != AUTO:
+        try:
+            parse_tiles(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _add_backbone(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +134,7 @@ def _train(options: argparse.Namespace) -> int:
         options.output,
         alarm_rate=options.alarm_rate,
         tolerance=options.tolerance,
+        tiles=options.tiles,
         backbone=options.backbone,
         image_size=options.image_size,
         device=options.device,

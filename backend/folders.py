@@ -27,6 +27,7 @@ def train_folder(
     *,
     alarm_rate: float,
     tolerance: str = "usual",
+    tiles: str = "1x1",
     backbone: str | None = None,
     image_size: int | None = None,
     device: str = "auto",
@@ -34,14 +35,17 @@ def train_folder(
 ) -> int:
     """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read."""
     paths = _normal_pictures(folder)
-    config = replace(DetectorConfig(), alarm_rate=alarm_rate, tolerance=tolerance)
+    config = replace(DetectorConfig(), alarm_rate=alarm_rate, tolerance=tolerance, tiles=tiles)
     config = replace(config, backbone=backbone) if backbone else config
     config = replace(config, image_size=image_size) if image_size else config
-    embedder = Embedder(config.backbone, config.image_size, weights=weights, device=device)
+    embedder = Embedder(config.backbone, config.image_size, grid=config.grid, weights=weights, device=device)
     detector = AnomalyDetector(config, embedder=embedder)
+    detector.settle_tiles(paths)
+    if tiles != detector.config.tiles:
+        _tell(f"cutting pictures into {detector.config.tiles} tiles, by their size")
     embeddings: list[Embedding] = []
     readable: list[Path] = []
-    found = zip(paths, embedder.embed(paths), strict=True)
+    found = zip(paths, detector.embedder.embed(paths), strict=True)
     for path, item in tqdm(found, total=len(paths), desc="reading pictures", unit="picture", file=sys.stderr):
         if isinstance(item, ImageUnreadable):
             _tell(f"{path}: {item}")
@@ -67,7 +71,7 @@ def predict_paths(
     """Judges pictures and folders of pictures; prints a table, or one JSON object a picture."""
     detector = AnomalyDetector.load(model)
     config = detector.config
-    detector.embedder = Embedder(config.backbone, config.image_size, weights=weights, device=device)
+    detector.embedder = Embedder(config.backbone, config.image_size, grid=config.grid, weights=weights, device=device)
     pictures = list(_pictures(paths))
     width = max((len(str(path)) for path in pictures), default=10)
     if not as_json:

@@ -11,6 +11,7 @@ from backend.settings import Settings
 from model.detector import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError
+from model.tiling import Grid
 
 CHUNK = 16
 
@@ -24,7 +25,7 @@ class Pictures:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._media = Media(settings)
-        self._sources: dict[tuple[str, int], tuple[Embedder, EmbeddingCache]] = {}
+        self._sources: dict[tuple[str, int, Grid], tuple[Embedder, EmbeddingCache]] = {}
 
     def embedder(self, config: DetectorConfig) -> Embedder:
         """The embedder that detectors of this config need."""
@@ -46,11 +47,12 @@ class Pictures:
             yield from self._embed_chunk(chunk, *self._source(config), alteration)
 
     def _source(self, config: DetectorConfig) -> tuple[Embedder, EmbeddingCache]:
-        key = (config.backbone, config.image_size)
+        key = (config.backbone, config.image_size, config.grid)
         if key not in self._sources:
             embedder = Embedder(
                 config.backbone,
                 config.image_size,
+                grid=config.grid,
                 weights=self._settings.backbone_weights,
                 device=self._settings.device,
                 max_pixels=self._settings.media_max_pixels,

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.backbone import BACKBONES
 from model.errors import AnomalyError
+from model.tiling import AUTO, parse_tiles
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     backbone: str = "efficientnet_lite2"
     backbone_weights: Path | None = None
     image_size: int | None = Field(None, ge=64, le=1024)
+    tiles: str = "1x1"
     device: str = "auto"
     alarm_rate: Share = 0.05
     tolerance: Literal["strict", "usual", "tolerant"] = "usual"
@@ -115,6 +117,13 @@ class Settings(BaseSettings):
     def _check_backbone(cls, value: str) -> str:
         if value not in BACKBONES:
             raise ValueError(f"must be one of {', '.join(BACKBONES)}")
+        return value
+
+    @field_validator("tiles")
+    @classmethod
+    def _check_tiles(cls, value: str) -> str:
+        if value != AUTO:
+            parse_tiles(value)
         return value
 
     @field_validator("log_level", mode="before")

@@ -17,15 +17,16 @@ from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_u
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError
 from backend.labels import LabelConfig, parse_config
-from backend.pictures import Pictures
+from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
 from backend.review import Case, changes, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
-from model.detector import MOST_ALTERED, AnomalyDetector, DetectorConfig
+from model.detector import SIZED, AnomalyDetector, DetectorConfig
 from model.embedding import Embedding
 from model.errors import NotEnoughNormals
+from model.tiling import AUTO, WHOLE, choose_tiles
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +185,7 @@ class Trainer:
         embeddings: list[Embedding] = []
         failed: dict[int, tuple[str, str]] = {}
         places = [(image.uri, image.task_id) for image in training]
+        config = self._settle_tiles(project_id, places, config)
         for done, (image, item) in enumerate(zip(training, self._pictures.embed_each(places, config), strict=True)):
             self._progress(project_id, "reading pictures", done, len(training))
             if isinstance(item, Embedding):
@@ -208,9 +210,22 @@ class Trainer:
             progress=lambda phase, done, total: self._progress(project_id, phase, done, total),
         )
 
+    def _settle_tiles(self, project_id: int, places: Sequence[Place], config: DetectorConfig) -> DetectorConfig:
+        """Chooses the tiles by the size of the first pictures, where the settings leave it open."""
+        if config.tiles != AUTO:
+            return config
+        found = [item for item in self._pictures.embed_each(places[:SIZED], config) if isinstance(item, Embedding)]
+        if not found:
+            return replace(config, tiles=str(WHOLE))
+        grid = choose_tiles([(item.width, item.height) for item in found], config.image_size)
+        log.info(
+            "project %s: pictures of about %s x %s pixels: %s tiles", project_id, found[0].width, found[0].height, grid
+        )
+        return replace(config, tiles=str(grid))
+
     def _altered(self, images: Sequence[LabelledImage], config: DetectorConfig) -> dict[str, list[Embedding]]:
         """By task, embeddings of the pictures under other light and focus."""
-        chosen = images[:MOST_ALTERED]
+        chosen = images[: config.most_altered]
         places = [(image.uri, image.task_id) for image in chosen]
         altered: dict[str, list[Embedding]] = {str(image.task_id): [] for image in chosen}
         for alteration in config.alterations:
@@ -329,7 +344,10 @@ def task_prediction(
 def detector_config(settings: Settings, alarm_rate: float | None = None) -> DetectorConfig:
     """The detector that the settings ask for. alarm_rate: the one that people chose for the project, if any."""
     config = DetectorConfig(
-        backbone=settings.backbone, alarm_rate=alarm_rate or settings.alarm_rate, tolerance=settings.tolerance
+        backbone=settings.backbone,
+        alarm_rate=alarm_rate or settings.alarm_rate,
+        tolerance=settings.tolerance,
+        tiles=settings.tiles,
     )
     return replace(config, image_size=settings.image_size) if settings.image_size else config
 

@@ -65,7 +65,9 @@ def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
     started = time.perf_counter()
     embeddings = _embed(detector, data)
     milliseconds = 1000 * (time.perf_counter() - started) / len(data.pictures)
-    altered = detector.embed_altered(data.normal, [str(index) for index in range(len(data.normal))], most=None)
+    altered = detector.embed_altered(
+        data.normal, [str(index) for index in range(len(data.normal))], most=len(data.normal)
+    )
     disturbed = {
         name: _embed_disturbed(detector, data, name)
         for name in tqdm(DISTURBANCES, desc=f"{data.name}: disturbing", leave=False)

@@ -25,8 +25,10 @@ from model.memory_bank import MemoryBank
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
+from model.tiling import AUTO, WHOLE, Grid, choose_tiles, parse_tiles
 
 FEWEST_NORMALS = 2
+SIZED = 10
 MOST_ALTERED = 20
 """So many pictures are remembered altered too: enough to tell what light and focus do, and soon done."""
 
@@ -37,14 +39,17 @@ Progress = Callable[[str, int, int], None]
 class DetectorConfig:
     """What a detector is made of. Two detectors of one config and the same pictures are equal.
 
-    backbone: name of the frozen network. image_size: side in pixels that pictures are resized to.
-    bank_rows: most patch embeddings of a layer that are remembered. top_share: share of a picture's patches, the
-    strangest, whose mean distance is its raw score. alarm_rate: share of normal pictures that may be called
-    abnormal. tolerance: one of TOLERANCES, how much light and focus may change. seed: of the coreset selection.
+    backbone: name of the frozen network. image_size: side in pixels that pictures, or their tiles, are resized to.
+    tiles: ROWSxCOLUMNS of overlapping tiles, for small defects in large pictures; `auto` chooses from their size.
+    bank_rows: most patch embeddings of a layer that are remembered. top_share: of the strangest patches the mean
+    distance is the raw score; so many, as a share of the patches of one tile. alarm_rate: share of normal pictures
+    that may be called abnormal. tolerance: one of TOLERANCES, how much light and focus may change. seed: of the
+    coreset selection.
     """
 
     backbone: str = "efficientnet_lite2"
     image_size: int = 256
+    tiles: str = "1x1"
     bank_rows: int = 2000
     top_share: float = 0.01
     alarm_rate: float = 0.05
@@ -55,6 +60,16 @@ class DetectorConfig:
     def alterations(self) -> tuple[str, ...]:
         """What the pictures are remembered with, besides as they are."""
         return TOLERANCES[self.tolerance]
+
+    @property
+    def grid(self) -> Grid:
+        """How a picture is cut; before `auto` has chosen it is whole."""
+        return WHOLE if self.tiles == AUTO else parse_tiles(self.tiles)
+
+    @property
+    def most_altered(self) -> int:
+        """How many pictures are remembered altered too; fewer where each has many tiles, which vary by themselves."""
+        return max(1, MOST_ALTERED // (self.grid.rows * self.grid.columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +109,7 @@ class AnomalyDetector:
 
     def __init__(self, config: DetectorConfig | None = None, *, embedder: Embedder | None = None) -> None:
         self.config = config or DetectorConfig()
-        self.embedder = embedder or Embedder(self.config.backbone, self.config.image_size)
+        self.embedder = embedder or Embedder(self.config.backbone, self.config.image_size, grid=self.config.grid)
         self._fitted: _Fitted | None = None
 
     # Learning
@@ -106,6 +121,7 @@ class AnomalyDetector:
         read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
         """
         sources = list(images)
+        self.settle_tiles(sources)
         embeddings: list[Embedding] = []
         for source, item in zip(sources, self.embedder.embed(sources), strict=True):
             if isinstance(item, ImageUnreadable):
@@ -115,10 +131,24 @@ class AnomalyDetector:
         names = [_name(source, position) for position, source in enumerate(sources)]
         return self.fit_embeddings(embeddings, names, altered=self.embed_altered(sources, names), progress=progress)
 
+    def settle_tiles(self, sources: Sequence[ImageSource]) -> None:
+        """Chooses the tiles by the size of the first pictures, where the config leaves it open."""
+        if self.config.tiles != AUTO:
+            return
+        found = [item for item in self.embedder.embed(sources[:SIZED]) if isinstance(item, Embedding)]
+        if found:
+            grid = choose_tiles([(item.width, item.height) for item in found], self.config.image_size)
+            self.config = replace(self.config, tiles=str(grid))
+            self.embedder = self.embedder.with_grid(grid)
+
     def embed_altered(
-        self, sources: Sequence[ImageSource], names: Sequence[str], *, most: int | None = MOST_ALTERED
+        self, sources: Sequence[ImageSource], names: Sequence[str], *, most: int | None = None
     ) -> dict[str, list[Embedding]]:
-        """By name, the first `most` of the pictures under the other light and focus that the config allows."""
+        """By name, the first pictures under the other light and focus that the config allows.
+
+        most: how many; as many as the config says.
+        """
+        most = self.config.most_altered if most is None else most
         chosen = sources[:most]
         altered: dict[str, list[Embedding]] = {name: [] for name in names[:most]}
         for alteration in self.config.alterations:
@@ -184,7 +214,8 @@ class AnomalyDetector:
         )
 
     def _raw_score(self, anomaly_map: Tensor) -> float:
-        strangest = max(1, math.ceil(self.config.top_share * anomaly_map.numel()))
+        tiles = self.config.grid.rows * self.config.grid.columns
+        strangest = max(1, math.ceil(self.config.top_share * anomaly_map.numel() / tiles))
         return float(anomaly_map.flatten().topk(strangest).values.mean())
 
     # Judging

@@ -18,6 +18,7 @@ from model.alterations import ALTERATIONS
 from model.backbone import BACKBONES, Backbone, load_backbone
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
+from model.tiling import WHOLE, Grid, canvas, cut, stitch
 
 BATCH = 8
 LAYOUT = 2
@@ -39,7 +40,8 @@ class Embedding:
 class Embedder:
     """Reads pictures and embeds them with one frozen backbone, loaded when first needed.
 
-    image_size: side in pixels of the square that every picture is resized to.
+    image_size: side in pixels of the square that every picture, or every tile of it, is resized to.
+    grid: the tiles that a picture is cut into.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Embedder:
         backbone: str,
         image_size: int,
         *,
+        grid: Grid = WHOLE,
         weights: Path | None = None,
         device: str = "auto",
         max_pixels: int = MAX_PIXELS,
@@ -54,7 +57,9 @@ class Embedder:
         multiple = BACKBONES[backbone].multiple if backbone in BACKBONES else 1
         self.backbone_name = backbone
         self.image_size = max(multiple, round(image_size / multiple) * multiple)
+        self.grid = grid
         self.max_pixels = max_pixels
+        self._overlap = 2 * multiple
         self._weights = weights
         self._device = device
 
@@ -62,7 +67,19 @@ class Embedder:
     def key(self) -> str:
         """Names everything that embeddings depend on besides the picture."""
         custom = f"-{self._weights.name}-{self._weights.stat().st_size}" if self._weights else ""
-        return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{custom}"
+        tiles = f"-{self.grid}" if self.grid != WHOLE else ""
+        return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{custom}"
+
+    def with_grid(self, grid: Grid) -> Embedder:
+        """The same embedder for other tiles."""
+        return Embedder(
+            self.backbone_name,
+            self.image_size,
+            grid=grid,
+            weights=self._weights,
+            device=self._device,
+            max_pixels=self.max_pixels,
+        )
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -82,24 +99,34 @@ class Embedder:
 
     def _embed_batch(self, sources: list[ImageSource], alteration: str | None) -> list[Embedding | ImageUnreadable]:
         read = [self._read(source, alteration) for source in sources]
-        arrays = [item[0] for item in read if not isinstance(item, ImageUnreadable)]
-        if not arrays:
-            return [item for item in read if isinstance(item, ImageUnreadable)]
-        embedded = iter(self.backbone.embed(torch.from_numpy(np.stack(arrays))))
+        cuts = [self._cut(item[0]) for item in read if not isinstance(item, ImageUnreadable)]
+        embedded = self._embed_tiles(tile for tiles in cuts for tile in tiles)
         return [
-            item if isinstance(item, ImageUnreadable) else Embedding(next(embedded), item[1], item[2]) for item in read
+            item if isinstance(item, ImageUnreadable) else Embedding(self._stitch(embedded), item[1], item[2])
+            for item in read
         ]
+
+    def _cut(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        return cut(pixels, self.grid, self.image_size, self._overlap)
+
+    def _stitch(self, embedded: Iterator[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        tiles = list(islice(embedded, self.grid.rows * self.grid.columns))
+        return stitch(tiles, self.grid, self.image_size, self._overlap)
+
+    def _embed_tiles(self, tiles: Iterator[NDArray[np.uint8]]) -> Iterator[tuple[Tensor, ...]]:
+        while chunk := list(islice(tiles, BATCH)):
+            yield from self.backbone.embed(torch.from_numpy(np.stack(chunk)))
 
     def _read(
         self, source: ImageSource, alteration: str | None
     ) -> tuple[NDArray[np.uint8], int, int] | ImageUnreadable:
-        """The network's input, uint8 (S, S, 3), and the picture's width and height."""
+        """The network's input before it is cut, uint8 (H, W, 3), and the picture's width and height."""
+        size = canvas(self.grid, self.image_size, self._overlap)
         try:
-            picture = read_image(source, enough=self.image_size, max_pixels=self.max_pixels)
+            picture = read_image(source, enough=max(size), max_pixels=self.max_pixels)
         except ImageUnreadable as error:
             return error
-        side = self.image_size
-        pixels = to_array(picture.image, (side, side))
+        pixels = to_array(picture.image, size)
         if alteration:
             pixels = np.asarray(ALTERATIONS[alteration](Image.fromarray(pixels)))
         return pixels, picture.width, picture.height

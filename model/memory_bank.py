@@ -13,6 +13,7 @@ from torch import Tensor
 
 SELECTION_DIMS = 64
 POOL_FACTOR = 10
+CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,12 @@ class MemoryBank:
         squares = (self.rows * self.rows).sum(dim=1)  # (M,)
         if hidden is not None:
             squares = squares.masked_fill(hidden, torch.inf)
-        gram = torch.addmm(squares[None], patches, self.rows.T, alpha=-2)  # (P, M) = |m|^2 - 2 x.m
-        nearest = gram.amin(dim=1) + (patches * patches).sum(dim=1)
-        return nearest.clamp_min(0).sqrt()
+        nearest = torch.cat([self._nearest(chunk, squares) for chunk in torch.split(patches, CHUNK)])
+        return (nearest + (patches * patches).sum(dim=1)).clamp_min(0).sqrt()
+
+    def _nearest(self, patches: Tensor, squares: Tensor) -> Tensor:
+        """min over rows m of |m|^2 - 2 x.m, for each patch x -> (P,)"""
+        return torch.addmm(squares[None], patches, self.rows.T, alpha=-2).amin(dim=1)
 
 
 def build_bank(patches: Tensor, owners: Tensor, size: int, *, seed: int) -> MemoryBank:

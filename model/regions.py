@@ -50,8 +50,8 @@ def upsample(anomaly_map: Map, shape: tuple[int, int]) -> Map:
 
 
 def fine_map(anomaly_map: Map) -> Map:
-    """The map at a resolution that draws smooth outlines: its longer side becomes FINE_SIDE."""
-    factor = FINE_SIDE / max(anomaly_map.shape)
+    """The map at a resolution that draws smooth outlines: its longer side is at least FINE_SIDE."""
+    factor = max(1.0, FINE_SIDE / max(anomaly_map.shape))
     height, width = (max(1, round(side * factor)) for side in anomaly_map.shape)
     return upsample(anomaly_map, (height, width))
 

@@ -39,7 +39,7 @@ def tiles() -> Tiles:
     normal, abnormal = find_images(folder / "normal"), find_images(folder / "abnormal")
     detector = AnomalyDetector()
     embeddings = [item for item in detector.embedder.embed(normal + abnormal) if isinstance(item, Embedding)]
-    altered = detector.embed_altered(normal, [str(index) for index in range(len(normal))], most=None)
+    altered = detector.embed_altered(normal, [str(index) for index in range(len(normal))], most=len(normal))
     return Tiles(embeddings, altered, np.arange(len(normal) + len(abnormal)) >= len(normal))
 
 

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.alterations import ALTERATIONS
+from model.detector import AnomalyDetector, DetectorConfig
+from model.embedding import Embedder, Embedding
+from model.images import read_image
+from model.prediction import Verdict
+from model.tiling import Grid, canvas, choose_tiles, cut, parse_tiles, stitch
+
+SIDE, OVERLAP = 128, 64
+LARGE = 1500
+
+
+def test_tiles_cover_the_canvas_and_fit_together_again() -> None:
+    grid = Grid(3, 2)
+    height, width = canvas(grid, SIDE, OVERLAP)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    tiles = cut(pixels, grid, SIDE, OVERLAP)
+    assert [tile.shape for tile in tiles] == [(SIDE, SIDE, 3)] * 6
+    for cells in (SIDE, SIDE // 8, SIDE // 32):
+        step = SIDE // cells
+        layers = [(torch.from_numpy(tile[::step, ::step].copy()),) for tile in tiles]
+        (whole,) = stitch(layers, grid, SIDE, OVERLAP)
+        assert torch.equal(whole, torch.from_numpy(pixels[::step, ::step].copy()))
+
+
+@pytest.mark.parametrize("text", ["", "auto2", "0x3", "3x", "9x1", "-1x2", "2x2x2"])
+def test_what_is_no_grid_is_refused_in_words(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(text))):
+        parse_tiles(text)
+
+
+def test_the_size_of_pictures_chooses() -> None:
+    assert choose_tiles([(4000, 3000)] * 3, 256) == (6, 8)
+    assert choose_tiles([(500, 400), (10_000, 10_000), (520, 400)], 256) == (1, 1)
+    assert choose_tiles([(100_000, 300)], 256) == (1, 8)
+
+
+def test_a_tiled_picture_is_seen_as_one_large_one(normal_pictures: list[Path]) -> None:
+    """Away from the seams and the border the network sees the same, so the patches are nearly the same."""
+    grid = Grid(2, 2)
+    tiled = Embedder("efficientnet_lite0", 256, grid=grid)
+    whole = Embedder("efficientnet_lite0", canvas(grid, 256, 64)[0])
+    (one,), (other,) = tiled.embed(normal_pictures[:1]), whole.embed(normal_pictures[:1])
+    assert isinstance(one, Embedding)
+    assert isinstance(other, Embedding)
+    for mine, theirs in zip(one.layers[:2], other.layers[:2], strict=True):
+        assert mine.shape == theirs.shape
+        alike = (mine.float() * theirs.float()).sum(dim=-1)
+        assert alike.median() > 0.97
+
+
+def large(path: Path) -> Image.Image:
+    return read_image(path).image.resize((LARGE, LARGE), Image.Resampling.LANCZOS)
+
+
+@pytest.fixture(scope="module")
+def small_defect(normal_pictures: list[Path]) -> tuple[Image.Image, tuple[float, float]]:
+    """A large normal picture with a crumb on the plain ground, a hundredth of its side; and where the crumb is."""
+    picture = large(normal_pictures[11])
+    crumb = picture.crop((742, 742, 758, 758))
+    picture.paste(crumb, (200, 230))
+    return picture, (208 / LARGE, 238 / LARGE)
+
+
+def test_small_things_stand_out_more_in_tiles(
+    normal_pictures: list[Path], small_defect: tuple[Image.Image, tuple[float, float]]
+) -> None:
+    picture, (x, y) = small_defect
+    normals = [large(path) for path in normal_pictures[:6]]
+    strengths = []
+    for tiles in ("1x1", "auto"):
+        detector = AnomalyDetector(DetectorConfig(tiles=tiles)).fit(normals)
+        clean, found = (one.anomaly_map for one in detector.predict([large(normal_pictures[11]), picture]))
+        added = found - clean
+        row, column = np.unravel_index(int(added.argmax()), added.shape)
+        assert ((column + 0.5) / added.shape[1], (row + 0.5) / added.shape[0]) == pytest.approx((x, y), abs=0.04)
+        strengths.append(float(added.max() / clean.std()))
+    assert detector.config.tiles == "3x3"
+    assert strengths[1] > 1.2 * strengths[0]
+
+
+def test_a_tiled_detector_is_saved_as_it_is(normal_pictures: list[Path]) -> None:
+    detector = AnomalyDetector(DetectorConfig(tiles="2x2", image_size=96)).fit(normal_pictures[:5])
+    again = AnomalyDetector.from_bytes(detector.to_bytes())
+    (before,), (after,) = detector.predict(normal_pictures[6:7]), again.predict(normal_pictures[6:7])
+    assert after.raw_score == pytest.approx(before.raw_score, rel=1e-3)
+    assert before.anomaly_map.shape == (16, 16)
+    assert before.verdict in (Verdict.NORMAL, Verdict.ABNORMAL)
+
+
+def test_alterations_reach_every_tile(normal_pictures: list[Path]) -> None:
+    embedder = Embedder("efficientnet_lite0", 96, grid=Grid(2, 1))
+    for alteration in ALTERATIONS:
+        (plain,), (altered,) = (embedder.embed(normal_pictures[:1], alteration=name) for name in (None, alteration))
+        assert isinstance(plain, Embedding)
+        assert isinstance(altered, Embedding)
+        changed = (plain.layers[0].float() - altered.layers[0].float()).abs().sum(dim=-1)
+        assert (changed > 1e-3).float().mean() > 0.5, alteration
