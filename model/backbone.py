@@ -26,6 +26,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 LITE_MEAN = (127.0, 127.0, 127.0)
 LITE_STD = (128.0, 128.0, 128.0)
 NEIGHBOURHOOD = 3
+SHORTEST = 1e-6
 
 
 class LayerWeights(NamedTuple):
@@ -57,15 +58,15 @@ class Backbone:
         """uint8 (B, H, W, 3) -> for each picture its patch embeddings, float16 (h, w, C) for each layer.
 
         Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al.,
-        "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector then gets length
-        1, so that contrast does not count.
+        "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector is then
+        divided by the square root of its length, so that contrast counts, but not much.
         """
         pixels = batch.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
         mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
         inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
         maps = self.network(inputs)
-        layers = [F.normalize(_pool(layer), dim=1).permute(0, 2, 3, 1).half().cpu().contiguous() for layer in maps]
+        layers = [_tame(_pool(layer)).permute(0, 2, 3, 1).half().cpu().contiguous() for layer in maps]
         return list(zip(*layers, strict=True))
 
 
@@ -112,6 +113,12 @@ class Recipe:
 
 def _pool(feature_map: Tensor) -> Tensor:
     return F.avg_pool2d(feature_map, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
+
+
+def _tame(feature_map: Tensor) -> Tensor:
+    lengths = torch.linalg.vector_norm(feature_map, dim=1, keepdim=True)
+    tamed: Tensor = feature_map / lengths.clamp_min(SHORTEST).sqrt()
+    return tamed
 
 
 def _device(name: str) -> torch.device:

@@ -21,7 +21,7 @@ from model.images import MAX_PIXELS, ImageSource, read_image, to_array
 from model.tiling import WHOLE, Grid, canvas, cut, stitch
 
 BATCH = 8
-LAYOUT = 2
+LAYOUT = 3
 """Counts up when embeddings of the same picture change, so that nobody mixes old ones with new ones."""
 
 
