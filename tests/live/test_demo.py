@@ -84,7 +84,7 @@ def test_a_second_start_goes_on_where_the_first_one_stopped(demo: Callable[..., 
     with demo() as again:
         status = again.status(1)
         assert (status["tasks"], status["normals"]) == (45, 12)
-        assert len(httpx.get(f"{again.backend}/projects").json()["projects"]) == 1
+        assert len(httpx.get(f"{again.backend}/api/projects").json()["projects"]) == 1
 
 
 def test_pictures_of_ones_own(demo: Callable[..., Demo], tmp_path: Path, normal_pictures: list[Path]) -> None:
