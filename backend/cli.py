@@ -60,6 +60,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="how much light and focus may change before a picture is abnormal (usual)",
     )
     train.add_argument(
+        "--orientation",
+        choices=("free", "fixed"),
+        help="whether an item may lie mirrored or turned by half (free)",
+    )
+    for name, what in (("--roi", "look only here"), ("--ignore", "leave this out")):
+        train.add_argument(
+            name, type=_rectangles, metavar="X,Y,W,H", help=f"{what}, in per cent of the picture; more after a ;"
+        )
+    train.add_argument(
         "--tiles",
         type=_tiles,
         default="1x1",
@@ -111,6 +120,16 @@ def _share(text: str) -> float:
     return value
 
 
+def _rectangles(text: str) -> str:
+    from model.area import parse_rectangles
+
+    try:
+        parse_rectangles(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 # Nothing heavy is imported before it is needed: --help and mistakes are answered at once.
 
 
@@ -128,17 +147,15 @@ def _worker(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from backend.folders import train_folder
+    from model.detector import DetectorConfig
 
+    asked = {
+        name: getattr(options, name)
+        for name in ("alarm_rate", "tolerance", "orientation", "roi", "ignore", "tiles", "backbone", "image_size")
+        if getattr(options, name) is not None
+    }
     return train_folder(
-        options.folder,
-        options.output,
-        alarm_rate=options.alarm_rate,
-        tolerance=options.tolerance,
-        tiles=options.tiles,
-        backbone=options.backbone,
-        image_size=options.image_size,
-        device=options.device,
-        weights=options.weights,
+        options.folder, options.output, DetectorConfig(**asked), device=options.device, weights=options.weights
     )
 
 

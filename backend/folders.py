@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from backend.errors import BackendError
 from backend.labels import means_normal
 from model.detector import AnomalyDetector, DetectorConfig
-from model.embedding import Embedder, Embedding
+from model.embedding import Embedding
 from model.errors import ImageUnreadable
 from model.heatmap import overlay
 from model.images import find_images, read_image
@@ -24,24 +24,17 @@ from model.prediction import Prediction
 def train_folder(
     folder: Path,
     output: Path,
+    config: DetectorConfig,
     *,
-    alarm_rate: float,
-    tolerance: str = "usual",
-    tiles: str = "1x1",
-    backbone: str | None = None,
-    image_size: int | None = None,
     device: str = "auto",
     weights: Path | None = None,
 ) -> int:
     """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read."""
     paths = _normal_pictures(folder)
-    config = replace(DetectorConfig(), alarm_rate=alarm_rate, tolerance=tolerance, tiles=tiles)
-    config = replace(config, backbone=backbone) if backbone else config
-    config = replace(config, image_size=image_size) if image_size else config
-    embedder = Embedder(config.backbone, config.image_size, grid=config.grid, weights=weights, device=device)
+    embedder = config.embedder(weights=weights, device=device)
     detector = AnomalyDetector(config, embedder=embedder)
     detector.settle_tiles(paths)
-    if tiles != detector.config.tiles:
+    if config.tiles != detector.config.tiles:
         _tell(f"cutting pictures into {detector.config.tiles} tiles, by their size")
     embeddings: list[Embedding] = []
     readable: list[Path] = []
@@ -71,7 +64,7 @@ def predict_paths(
     """Judges pictures and folders of pictures; prints a table, or one JSON object a picture."""
     detector = AnomalyDetector.load(model)
     config = detector.config
-    detector.embedder = Embedder(config.backbone, config.image_size, grid=config.grid, weights=weights, device=device)
+    detector.embedder = config.embedder(weights=weights, device=device)
     pictures = list(_pictures(paths))
     width = max((len(str(path)) for path in pictures), default=10)
     if not as_json:

@@ -11,7 +11,6 @@ from backend.settings import Settings
 from model.detector import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError
-from model.tiling import Grid
 
 CHUNK = 16
 
@@ -25,7 +24,7 @@ class Pictures:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._media = Media(settings)
-        self._sources: dict[tuple[str, int, Grid], tuple[Embedder, EmbeddingCache]] = {}
+        self._sources: dict[str, tuple[Embedder, EmbeddingCache]] = {}
 
     def embedder(self, config: DetectorConfig) -> Embedder:
         """The embedder that detectors of this config need."""
@@ -47,19 +46,15 @@ class Pictures:
             yield from self._embed_chunk(chunk, *self._source(config), alteration)
 
     def _source(self, config: DetectorConfig) -> tuple[Embedder, EmbeddingCache]:
-        key = (config.backbone, config.image_size, config.grid)
-        if key not in self._sources:
-            embedder = Embedder(
-                config.backbone,
-                config.image_size,
-                grid=config.grid,
-                weights=self._settings.backbone_weights,
-                device=self._settings.device,
-                max_pixels=self._settings.media_max_pixels,
-            )
+        embedder = config.embedder(
+            weights=self._settings.backbone_weights,
+            device=self._settings.device,
+            max_pixels=self._settings.media_max_pixels,
+        )
+        if embedder.key not in self._sources:
             limit = int(self._settings.cache_max_gb * 1e9)
-            self._sources[key] = embedder, EmbeddingCache(self._settings.cache_dir, limit, embedder.key)
-        return self._sources[key]
+            self._sources[embedder.key] = embedder, EmbeddingCache(self._settings.cache_dir, limit, embedder.key)
+        return self._sources[embedder.key]
 
     def _embed_chunk(
         self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache, alteration: str | None

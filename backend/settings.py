@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.area import Area, parse_rectangles
 from model.backbone import BACKBONES
 from model.errors import AnomalyError
 from model.tiling import AUTO, parse_tiles
@@ -72,6 +74,9 @@ class Settings(BaseSettings):
     device: str = "auto"
     alarm_rate: Share = 0.05
     tolerance: Literal["strict", "usual", "tolerant"] = "usual"
+    orientation: Literal["free", "fixed"] = "free"
+    roi: str = ""
+    ignore: str = ""
     min_normals: int = Field(5, ge=2)
     cost_miss: float | None = Field(None, ge=0)
     cost_false_alarm: float | None = Field(None, ge=0)
@@ -126,6 +131,17 @@ class Settings(BaseSettings):
             parse_tiles(value)
         return value
 
+    @field_validator("roi", "ignore")
+    @classmethod
+    def _check_rectangles(cls, value: str) -> str:
+        parse_rectangles(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_area(self) -> Self:
+        Area(self.roi, self.ignore)
+        return self
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -147,8 +163,12 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = [
-            f"  {str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        ]
+        faults = [f"  {_option(fault)}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
         raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from error
+
+
+def _option(fault: ErrorDetails) -> str:
+    """NAME=value; a fault between two options names both."""
+    if not fault["loc"]:
+        return "ROI, IGNORE"
+    return f"{str(fault['loc'][0]).upper()}={fault['input']!r}"

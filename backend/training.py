@@ -347,6 +347,9 @@ def detector_config(settings: Settings, alarm_rate: float | None = None) -> Dete
         backbone=settings.backbone,
         alarm_rate=alarm_rate or settings.alarm_rate,
         tolerance=settings.tolerance,
+        orientation=settings.orientation,
+        roi=settings.roi,
+        ignore=settings.ignore,
         tiles=settings.tiles,
     )
     return replace(config, image_size=settings.image_size) if settings.image_size else config

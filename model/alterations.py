@@ -1,14 +1,14 @@
-"""The same picture as another lamp or lens would have taken it.
+"""The same picture as another lamp, lens or hand would have taken it.
 
 Remembered beside the normal pictures themselves, altered ones keep a little more light or a little less focus from
-being called abnormal.
+being called abnormal, and a few pictures show more of what is normal when they are mirrored and turned too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 Alteration = Callable[[Image.Image], Image.Image]
 
@@ -17,6 +17,10 @@ BLUR_SHARE = 0.003
 
 def _lit(factor: float) -> Alteration:
     return lambda image: ImageEnhance.Brightness(image).enhance(factor)
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    return image.transpose(Image.Transpose.ROTATE_180)
 
 
 def _blurred(image: Image.Image) -> Image.Image:
@@ -30,6 +34,9 @@ ALTERATIONS: dict[str, Alteration] = {
     "brighter": _lit(1.25),
     "bright": _lit(1.5),
     "blurred": _blurred,
+    "mirrored": ImageOps.mirror,
+    "flipped": ImageOps.flip,
+    "turned": _turned,
 }
 
 TOLERANCES: dict[str, tuple[str, ...]] = {
@@ -38,3 +45,9 @@ TOLERANCES: dict[str, tuple[str, ...]] = {
     "tolerant": ("dark", "darker", "brighter", "bright", "blurred"),
 }
 """How much light and focus may change before a picture counts as abnormal: names of alterations to remember."""
+
+ORIENTATIONS: dict[str, tuple[str, ...]] = {
+    "fixed": (),
+    "free": ("mirrored", "flipped", "turned"),
+}
+"""Whether an item may lie mirrored or turned by half: names of alterations to remember."""

@@ -89,17 +89,14 @@ def tail_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
     """The conformal threshold; beyond what n scores can promise, continued along an exponential tail.
 
     The maximum of n scores is exceeded 1 / (n + 1) often. To be exceeded `rate` often, it is raised by
-    log(1 / ((n + 1) rate)) times the scale of the upper half's excess over the median. The scale comes from that
-    excess's median, and a maximum that is an outlier is high enough as it is. An estimate, not a promise.
+    log(1 / ((n + 1) rate)) times the mean excess of the upper half over the median. An estimate, not a promise.
     """
     beyond = math.log(1 / ((len(scores) + 1) * alarm_rate))
     if beyond <= 0:
         return conformal_threshold(scores, alarm_rate)
     middle = float(np.median(scores))
-    scale = float(np.median(scores[scores >= middle] - middle)) / math.log(2)
-    highest = float(scores.max())
-    usual_highest = middle + scale * math.log((len(scores) + 1) / 2)
-    return max(highest, min(highest, usual_highest + scale) + beyond * scale)
+    mean_excess = float(np.mean(scores[scores >= middle] - middle))
+    return float(scores.max()) + beyond * mean_excess
 
 
 def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

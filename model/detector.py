@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from model import artifact
-from model.alterations import TOLERANCES
+from model.alterations import ORIENTATIONS, TOLERANCES
+from model.area import Area
 from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, suspects, tail_threshold
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
-from model.images import ImageSource
+from model.images import MAX_PIXELS, ImageSource
 from model.memory_bank import MemoryBank
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
@@ -30,7 +31,7 @@ from model.tiling import AUTO, WHOLE, Grid, choose_tiles, parse_tiles
 FEWEST_NORMALS = 2
 SIZED = 10
 MOST_ALTERED = 20
-"""So many pictures are remembered altered too: enough to tell what light and focus do, and soon done."""
+"""So many pictures are remembered altered too: enough to tell what light, focus and position do, and soon done."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -42,29 +43,51 @@ class DetectorConfig:
     backbone: name of the frozen network. image_size: side in pixels that pictures, or their tiles, are resized to.
     tiles: ROWSxCOLUMNS of overlapping tiles, for small defects in large pictures; `auto` chooses from their size.
     bank_rows: most patch embeddings of a layer that are remembered. top_share: of the strangest patches the mean
-    distance is the raw score; so many, as a share of the patches of one tile. alarm_rate: share of normal pictures
-    that may be called abnormal. tolerance: one of TOLERANCES, how much light and focus may change. seed: of the
-    coreset selection.
+    distance is the raw score; so many, as a share of the patches of one tile that count. alarm_rate: share of
+    normal pictures that may be called abnormal. tolerance: one of TOLERANCES, how much light and focus may change.
+    orientation: one of ORIENTATIONS, whether an item may lie mirrored or turned. roi, ignore: rectangles to look at
+    (empty: the whole picture) and to leave out, as `model.area` reads them. seed: of the coreset selection.
     """
 
     backbone: str = "efficientnet_lite2"
-    image_size: int = 256
+    image_size: int = 320
     tiles: str = "1x1"
     bank_rows: int = 2000
-    top_share: float = 0.01
+    top_share: float = 0.005
     alarm_rate: float = 0.05
     tolerance: str = "usual"
+    orientation: str = "free"
+    roi: str = ""
+    ignore: str = ""
     seed: int = 0
 
     @property
     def alterations(self) -> tuple[str, ...]:
         """What the pictures are remembered with, besides as they are."""
-        return TOLERANCES[self.tolerance]
+        turned = ORIENTATIONS[self.orientation] if self.area.is_whole else ()  # else the outside would be turned in
+        return TOLERANCES[self.tolerance] + turned
 
     @property
     def grid(self) -> Grid:
         """How a picture is cut; before `auto` has chosen it is whole."""
         return WHOLE if self.tiles == AUTO else parse_tiles(self.tiles)
+
+    @property
+    def area(self) -> Area:
+        """The part of a picture that counts."""
+        return Area(self.roi, self.ignore)
+
+    def embedder(self, *, weights: Path | None = None, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Embedder:
+        """The embedder that detectors of this config need; its options are those of Embedder."""
+        return Embedder(
+            self.backbone,
+            self.image_size,
+            grid=self.grid,
+            area=self.area,
+            weights=weights,
+            device=device,
+            max_pixels=max_pixels,
+        )
 
     @property
     def most_altered(self) -> int:
@@ -109,7 +132,7 @@ class AnomalyDetector:
 
     def __init__(self, config: DetectorConfig | None = None, *, embedder: Embedder | None = None) -> None:
         self.config = config or DetectorConfig()
-        self.embedder = embedder or Embedder(self.config.backbone, self.config.image_size, grid=self.config.grid)
+        self.embedder = embedder or self.config.embedder()
         self._fitted: _Fitted | None = None
 
     # Learning
@@ -144,7 +167,7 @@ class AnomalyDetector:
     def embed_altered(
         self, sources: Sequence[ImageSource], names: Sequence[str], *, most: int | None = None
     ) -> dict[str, list[Embedding]]:
-        """By name, the first pictures under the other light and focus that the config allows.
+        """By name, the first pictures in the other light, focus and position that the config allows.
 
         most: how many; as many as the config says.
         """
@@ -208,6 +231,7 @@ class AnomalyDetector:
             [embedding.layers for embedding in embeddings],
             [[embedding.layers for embedding in group] for group in altered],
             weights,
+            area=self.config.area.inside,
             rows=self.config.bank_rows,
             seed=self.config.seed,
             tick=lambda: _report(progress, "learning and measuring", next(steps), total),
@@ -215,7 +239,8 @@ class AnomalyDetector:
 
     def _raw_score(self, anomaly_map: Tensor) -> float:
         tiles = self.config.grid.rows * self.config.grid.columns
-        strangest = max(1, math.ceil(self.config.top_share * anomaly_map.numel() / tiles))
+        looked_at = int(self.config.area.inside(*anomaly_map.shape).sum())
+        strangest = max(1, math.ceil(self.config.top_share * looked_at / tiles))
         return float(anomaly_map.flatten().topk(strangest).values.mean())
 
     # Judging
@@ -365,6 +390,7 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         memory=PatchMemory(
             tuple(_restore_layer(arrays, number, weights) for number, weights in layers),
             torch.from_numpy(arrays["profile"]),
+            config.area.inside(*arrays["profile"].shape),
         ),
         calibration=Calibration(arrays["scores"], config.alarm_rate, meta["chosen"]),
         pixel_threshold=float(meta["pixel_threshold"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from model.alterations import ALTERATIONS
+from model.area import Area
 from model.backbone import BACKBONES, Backbone, load_backbone
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
 from model.tiling import WHOLE, Grid, canvas, cut, stitch
 
 BATCH = 8
+BLANK = np.uint8(127)
+WHOLE_PICTURE = Area()
 LAYOUT = 3
 """Counts up when embeddings of the same picture change, so that nobody mixes old ones with new ones."""
 
@@ -41,7 +45,7 @@ class Embedder:
     """Reads pictures and embeds them with one frozen backbone, loaded when first needed.
 
     image_size: side in pixels of the square that every picture, or every tile of it, is resized to.
-    grid: the tiles that a picture is cut into.
+    grid: the tiles that a picture is cut into. area: what of the picture counts; the rest is blanked.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Embedder:
         image_size: int,
         *,
         grid: Grid = WHOLE,
+        area: Area = WHOLE_PICTURE,
         weights: Path | None = None,
         device: str = "auto",
         max_pixels: int = MAX_PIXELS,
@@ -58,6 +63,7 @@ class Embedder:
         self.backbone_name = backbone
         self.image_size = max(multiple, round(image_size / multiple) * multiple)
         self.grid = grid
+        self.area = area
         self.max_pixels = max_pixels
         self._overlap = 2 * multiple
         self._weights = weights
@@ -68,7 +74,8 @@ class Embedder:
         """Names everything that embeddings depend on besides the picture."""
         custom = f"-{self._weights.name}-{self._weights.stat().st_size}" if self._weights else ""
         tiles = f"-{self.grid}" if self.grid != WHOLE else ""
-        return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{custom}"
+        area = "" if self.area.is_whole else f"-{hashlib.sha256(repr(self.area).encode()).hexdigest()[:12]}"
+        return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{area}{custom}"
 
     def with_grid(self, grid: Grid) -> Embedder:
         """The same embedder for other tiles."""
@@ -76,6 +83,7 @@ class Embedder:
             self.backbone_name,
             self.image_size,
             grid=grid,
+            area=self.area,
             weights=self._weights,
             device=self._device,
             max_pixels=self.max_pixels,
@@ -129,4 +137,10 @@ class Embedder:
         pixels = to_array(picture.image, size)
         if alteration:
             pixels = np.asarray(ALTERATIONS[alteration](Image.fromarray(pixels)))
-        return pixels, picture.width, picture.height
+        return self._blank(pixels), picture.width, picture.height
+
+    def _blank(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.area.is_whole:
+            return pixels
+        inside = self.area.inside(*pixels.shape[:2]).numpy()
+        return np.where(inside[..., None], pixels, BLANK)

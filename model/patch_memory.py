@@ -16,6 +16,9 @@ from model.memory_bank import MemoryBank, build_bank
 Layers = tuple[Tensor, ...]
 """A picture's patch embeddings: float16 (h, w, C) for each layer."""
 
+Inside = Callable[[int, int], Tensor]
+"""Of a map of h, w, which places count: bool (h, w)."""
+
 Tick = Callable[[], None]
 """Called once for each picture and layer that is measured."""
 
@@ -63,10 +66,12 @@ class PatchMemory:
     """All layers' memories, and the profile: how strange normal pictures are at each place, float32 (H, W).
 
     An edge or a reflection that is never twice the same raises the profile there, and costs no false alarms.
+    area: bool (H, W), the places that count.
     """
 
     layers: tuple[LayerMemory, ...]
     profile: Tensor
+    area: Tensor
 
     def maps(self, layers: Layers) -> Maps:
         """How far a picture is from all that is normal."""
@@ -75,7 +80,7 @@ class PatchMemory:
             distances = _resize(memory.distances(layer)[None], self.profile.shape)[0]
             score += memory.weights.score * distances
             place += memory.weights.place * distances
-        return Maps((score - self.profile).clamp_min(0), place)
+        return Maps((score - self.profile).clamp_min(0) * self.area, place * self.area)
 
 
 def learn(
@@ -83,6 +88,7 @@ def learn(
     altered: Sequence[Sequence[Layers]],
     weights: Sequence[LayerWeights],
     *,
+    area: Inside,
     rows: int,
     seed: int,
     tick: Tick,
@@ -90,6 +96,7 @@ def learn(
     """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
 
     altered: of each picture, any number of altered ones to remember with it and to hide with it.
+    area: tells which places of a map count; what lies outside is neither remembered nor measured.
     Returns the memory and each picture's out-of-sample maps, its own part of the memory hidden. Hiding rows
     costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank of
     their own would, so these maps err on the high side and false alarms on the low one.
@@ -97,48 +104,54 @@ def learn(
     memories = []
     score = torch.zeros(len(pictures), *_finest(pictures[0]))
     place = torch.zeros_like(score)
+    whole = area(*score.shape[1:])
     for layer, weight in enumerate(weights):
         maps = [picture[layer] for picture in pictures]
         variants = [[variant[layer] for variant in group] for group in altered]
-        bank = _remember(maps, variants, rows, seed)
-        memory, distances = _measure(bank, maps, weight, tick)
+        inside = area(*maps[0].shape[:2])
+        bank = _remember(maps, variants, inside, rows, seed)
+        memory, distances = _measure(bank, maps, inside, weight, tick)
         memories.append(memory)
         resized = _resize(distances, score.shape[1:])
         score += weight.score * resized
         place += weight.place * resized
     total, count = score.sum(dim=0), len(score)
     unseen = [
-        Maps((own - _profile(total - own, count - 1)).clamp_min(0), where)
+        Maps((own - _profile(total - own, count - 1, whole)).clamp_min(0) * whole, where * whole)
         for own, where in zip(score, place, strict=True)
     ]
-    return PatchMemory(tuple(memories), _profile(total, count)), unseen
+    return PatchMemory(tuple(memories), _profile(total, count, whole), whole), unseen
 
 
-def _remember(maps: Sequence[Tensor], altered: Sequence[Sequence[Tensor]], rows: int, seed: int) -> MemoryBank:
+def _remember(
+    maps: Sequence[Tensor], altered: Sequence[Sequence[Tensor]], inside: Tensor, rows: int, seed: int
+) -> MemoryBank:
     """One layer's bank; what is altered belongs to the picture that it was made from."""
     owned = [*enumerate(maps), *((index, one) for index, group in enumerate(altered) for one in group)]
-    patches = torch.cat([one.flatten(0, 1) for _, one in owned]).float()
+    patches = torch.cat([one[inside] for _, one in owned]).float()
     owners = torch.tensor([index for index, _ in owned]).repeat_interleave(len(patches) // len(owned))
     return build_bank(patches, owners, rows, seed=seed)
 
 
-def _measure(bank: MemoryBank, maps: Sequence[Tensor], weights: LayerWeights, tick: Tick) -> tuple[LayerMemory, Tensor]:
+def _measure(
+    bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor, weights: LayerWeights, tick: Tick
+) -> tuple[LayerMemory, Tensor]:
     """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
     unscaled = LayerMemory(bank, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, layer in enumerate(maps):
         distances[index] = unscaled.distances(layer, hidden=index)
         tick()
-    spread = max(float(distances.std()), SMALLEST_SPREAD)
+    spread = max(float(distances[:, inside].std()), SMALLEST_SPREAD)
     return LayerMemory(bank, spread, weights), distances / spread
 
 
-def _profile(total: Tensor, count: int) -> Tensor:
+def _profile(total: Tensor, count: int, area: Tensor) -> Tensor:
     """How much stranger than elsewhere normal pictures are at each place; little of it with few pictures."""
     mean = total / count
     edge = PROFILE_SMOOTHING // 2
     smooth = F.avg_pool2d(mean[None, None], PROFILE_SMOOTHING, 1, edge, count_include_pad=False)[0, 0]
-    return (smooth - smooth.mean()) * (count / (count + PROFILE_SHRINKAGE))
+    return (smooth - smooth[area].mean()) * (count / (count + PROFILE_SHRINKAGE))
 
 
 def _finest(layers: Layers) -> torch.Size:

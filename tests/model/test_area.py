@@ -1,0 +1,91 @@
+"""Where to look: rectangles of interest and rectangles to ignore."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from model.area import Area, Rectangle, parse_rectangles
+from model.detector import AnomalyDetector, DetectorConfig
+from model.prediction import Verdict
+from tests.model.test_detector import texture
+
+SMALL = DetectorConfig(backbone="efficientnet_lite0", image_size=128)
+
+
+def stained(picture: Image.Image, where: tuple[float, float]) -> Image.Image:
+    """The same picture with a stain around a place given as shares of its sides."""
+    x, y = round(where[0] * picture.width), round(where[1] * picture.height)
+    side = picture.width // 6
+    marked = picture.copy()
+    marked.paste((250, 30, 30), (x - side // 2, y - side // 2, x + side // 2, y + side // 2))
+    return marked
+
+
+def test_rectangles_are_read() -> None:
+    assert parse_rectangles("10,20,30,40; 0,0,100,2.5") == (Rectangle(10, 20, 30, 40), Rectangle(0, 0, 100, 2.5))
+    assert parse_rectangles("") == ()
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "0,0,0,10", "90,0,20,10", "-1,0,5,5", "nan,0,5,5", "0,0,5,5,5"])
+def test_what_is_no_rectangle_is_refused_in_words(text: str) -> None:
+    with pytest.raises(ValueError, match="per cent"):
+        parse_rectangles(text)
+
+
+def test_the_whole_picture_unless_something_else_is_said() -> None:
+    assert bool(Area().inside(7, 5).all())
+
+
+def test_what_is_ignored_is_taken_from_what_is_looked_at() -> None:
+    inside = Area("0,0,50,100", "0,50,100,50").inside(4, 4)
+    assert inside.tolist() == [[True, True, False, False]] * 2 + [[False] * 4] * 2
+
+
+def test_nothing_left_to_look_at_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing is left"):
+        Area("10,10,20,20", "0,0,50,50")
+
+
+corner = st.integers(0, 90)
+
+
+@given(corner, corner, st.integers(1, 10), st.integers(1, 10), st.integers(1, 40), st.integers(1, 40))
+def test_every_area_has_a_place_on_every_map(x: int, y: int, width: int, height: int, rows: int, columns: int) -> None:
+    inside = Area(f"{x},{y},{width},{height}").inside(rows, columns)
+    assert inside.shape == (rows, columns)
+    assert bool(inside.any())
+    assert inside.dtype == torch.bool
+
+
+@pytest.mark.parametrize("config", [replace(SMALL, roi="0,0,50,100"), replace(SMALL, ignore="50,0,50,100")])
+def test_a_stain_counts_only_where_one_looks(config: DetectorConfig) -> None:
+    detector = AnomalyDetector(config).fit([texture(seed) for seed in range(12)])
+    clean, seen, unseen = detector.predict(
+        [texture(50), stained(texture(50), (0.2, 0.5)), stained(texture(50), (0.8, 0.5))]
+    )
+    assert seen.verdict is Verdict.ABNORMAL
+    assert seen.raw_score > 1.5 * clean.raw_score
+    assert all(region.peak[0] <= 0.5 for region in seen.regions)
+    assert unseen.raw_score == pytest.approx(clean.raw_score, rel=1e-4)
+    assert seen.anomaly_map[:, seen.anomaly_map.shape[1] // 2 :].max() == 0
+
+
+def test_what_moves_outside_the_area_changes_nothing() -> None:
+    """A background beside the item, as on a conveyor."""
+    config = replace(SMALL, roi="0,0,50,100")
+    still = AnomalyDetector(config).fit([texture(seed) for seed in range(12)])
+    moving = AnomalyDetector(config).fit([stained(texture(seed), (0.8, (seed % 5 + 0.5) / 5)) for seed in range(12)])
+    assert moving.calibration.threshold == pytest.approx(still.calibration.threshold, rel=1e-4)
+
+
+def test_the_area_survives_saving() -> None:
+    detector = AnomalyDetector(replace(SMALL, roi="0,0,50,100")).fit([texture(seed) for seed in range(6)])
+    again = AnomalyDetector.from_bytes(detector.to_bytes())
+    picture = stained(texture(50), (0.3, 0.4))
+    assert again.predict([picture])[0].raw_score == pytest.approx(detector.predict([picture])[0].raw_score, rel=1e-4)
