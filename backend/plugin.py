@@ -1,22 +1,28 @@
 """A LabelStudioMLBase subclass for those who run label-studio-ml's own server.
 
-Works under label-studio-ml 1.0.9 (PyPI) and version 2 (GitHub), whose constructors and calling styles differ:
-both hand over the labelling config and the project by name, and both call `predict` with a list of tasks.
+Works under label-studio-ml 1.0.9 (PyPI) and version 2 (GitHub), whose constructors and calling styles differ.
 Training goes through the same queue as that of our own server; a `label-studio-anomaly worker` does it.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
+from flask import has_request_context, request
+from label_studio_ml import model as label_studio_ml
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.labels import parse_config
+from backend.errors import LabelConfigUnusable, QueueUnreachable
+from backend.labels import LabelConfig, parse_config
+from backend.predicting import UNTRAINED, empty_result
 from backend.services import Services, build_services
 from backend.settings import load_settings
 
 Json = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -26,32 +32,92 @@ def shared_services() -> Services:
 
 
 class AnomalyModel(LabelStudioMLBase):  # type: ignore[misc]
-    """Delegates to the service: same predictions, same jobs."""
+    """Delegates to the service: same predictions, same jobs, same versions."""
+
+    def setup(self) -> None:
+        """Version 2 calls this for every request, and answers Label Studio with the version set here."""
+        self.set("model_version", version_of(_number(self.project_id)))
 
     def predict(self, tasks: list[Json], context: Json | None = None, **kwargs: Any) -> list[Json]:
         """One result for each task, in order."""
-        services = shared_services()
-        settings = services.settings
-        config = parse_config(
-            kwargs.get("label_config") or self.label_config,
-            normal_labels=settings.normal_labels,
-            abnormal_labels=settings.abnormal_labels,
-        )
+        parts = shared_services()
         project_id = _project_of(tasks)
-        services.registry.remember(project_id)
-        return services.predictor.predict(project_id, tasks, config).results
+        if project_id is None:
+            return [empty_result(UNTRAINED, "the request names no project") for _ in tasks]
+        try:
+            config = _config(_asked().get("label_config") or self.label_config)
+        except LabelConfigUnusable as error:
+            log.warning("project %s: %s", project_id, error)
+            return [empty_result(parts.predictor.version(project_id), str(error)) for _ in tasks]
+        answer = parts.predictor.predict(project_id, tasks, config)
+        if not answer.in_time:
+            parts.jobs.request_sync(project_id)
+        return answer.results
 
     def fit(self, *args: Any, event: str | None = None, data: Json | None = None, **kwargs: Any) -> Json:
         """Queues a job for the project; version 2 passes event and data by position, 1.0.9 by name."""
         if event is None and len(args) == 2:
             event, data = args
-        project = (data or {}).get("project") or {}
-        if "id" in project:
-            services = shared_services()
-            services.registry.remember(int(project["id"]))
-            services.jobs.request_sync(int(project["id"]), force=event == "START_TRAINING")
+        project_id = _number(((data or {}).get("project") or {}).get("id"))
+        if project_id is not None:
+            parts = shared_services()
+            parts.registry.remember(project_id)
+            parts.jobs.request_sync(project_id, force=event == "START_TRAINING")
         return {}
 
 
-def _project_of(tasks: list[Json]) -> int:
-    return next((int(task["project"]) for task in tasks if task.get("project")), 0)
+class InProcess:
+    """Stands in for the job manager of 1.0.9.
+
+    That one starts a process for every event, leaves out some events, Start Training among them, and calls each a
+    new version: Label Studio would then ask for all predictions again.
+    """
+
+    def get_result(self, model_version: str | None = None) -> Json:
+        """What 1.0.9 answers to /setup with. Raises LabelConfigUnusable, so that such a project cannot connect."""
+        asked = _asked()
+        _config(asked.get("schema"))
+        return {"job_id": version_of(_number(asked.get("project")))}
+
+    def run_job(self, model_class: type[AnomalyModel], args: tuple[str, Json, str]) -> None:
+        event, data, _ = args
+        model_class().fit((), event=event, data=data)
+
+
+if hasattr(label_studio_ml, "LabelStudioMLManager"):  # only 1.0.9 has one
+    label_studio_ml.LabelStudioMLManager.get_job_manager = classmethod(lambda manager: InProcess())
+
+
+def version_of(project_id: int | None) -> str:
+    """The version in charge of a project. One that is new is looked at soon."""
+    if project_id is None:
+        return UNTRAINED
+    parts = shared_services()
+    if not parts.registry.knows(project_id):
+        parts.registry.remember(project_id)
+        try:
+            parts.jobs.request_sync(project_id)
+        except QueueUnreachable as error:
+            log.warning("project %s: %s; the next reconcile finds it", project_id, error)
+    return parts.predictor.version(project_id)
+
+
+def _asked() -> Json:
+    """The request's content: 1.0.9 hands its model neither the project nor that project's labelling config."""
+    return (request.get_json(silent=True) or {}) if has_request_context() else {}
+
+
+def _config(xml: str | None) -> LabelConfig:
+    settings = shared_services().settings
+    return parse_config(xml or "", normal_labels=settings.normal_labels, abnormal_labels=settings.abnormal_labels)
+
+
+def _project_of(tasks: list[Json]) -> int | None:
+    named = [_asked().get("project"), *(task.get("project") for task in tasks)]
+    return next((number for value in named if (number := _number(value)) is not None), None)
+
+
+def _number(value: Any) -> int | None:
+    """Label Studio sends project 7 as 7, "7" or "7.1795480240", the time of its creation after the dot."""
+    head = str(value).partition(".")[0]
+    return int(head) if head.isdecimal() and len(head) <= 18 else None

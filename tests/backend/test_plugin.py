@@ -58,11 +58,20 @@ def plugin_of_version_2(services: Services, monkeypatch: pytest.MonkeyPatch) -> 
 
     class LabelStudioMLBase:
         def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
-            self.project_id = project_id
+            self.project_id = project_id or ""
             self.label_config = label_config
+            self.kept = {"model_version": "0.0.1"}
+            self.setup()
+
+        def setup(self) -> None:
+            raise NotImplementedError
+
+        def set(self, key: str, value: str) -> None:
+            self.kept[key] = value
 
     package, model = types.ModuleType("label_studio_ml"), types.ModuleType("label_studio_ml.model")
     model.LabelStudioMLBase = LabelStudioMLBase  # type: ignore[attr-defined]
+    package.model = model  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "label_studio_ml", package)
     monkeypatch.setitem(sys.modules, "label_studio_ml.model", model)
     monkeypatch.delitem(sys.modules, "backend.plugin", raising=False)
@@ -77,24 +86,71 @@ def test_version_2_calls_it_its_own_way(
 ) -> None:
     version = promote()
     model = plugin_of_version_2.AnomalyModel(project_id=str(PROJECT), label_config=EXAMPLE_CONFIG)
+    assert model.kept["model_version"] == version
     results = model.predict([task], context=None)
     assert json.loads(json.dumps(results))[0]["model_version"] == version
     model.fit("START_TRAINING", {"project": {"id": PROJECT}})
     assert services.jobs.board.is_pending(PROJECT)
 
 
-def test_label_studio_mls_own_server_serves_it(
-    plugin: Any, task: dict[str, Any], promote: Callable[..., str], tmp_path: Path
-) -> None:
+@pytest.fixture
+def client(plugin: Any, tmp_path: Path) -> Any:
+    """label-studio-ml's own server with the plugin, as `_wsgi.py` makes it."""
     from label_studio_ml.api import init_app
 
+    return init_app(model_class=plugin.AnomalyModel, model_dir=str(tmp_path / "jobs")).test_client()
+
+
+def set_up(client: Any, project: int = PROJECT, schema: str = EXAMPLE_CONFIG) -> Any:
+    body = {"project": f"{project}.1795480240", "schema": schema, "hostname": "", "access_token": ""}
+    return client.post("/setup", json=body)
+
+
+def test_label_studio_mls_own_server_serves_it(client: Any, task: dict[str, Any], promote: Callable[..., str]) -> None:
     version = promote()
-    app = init_app(model_class=plugin.AnomalyModel, model_dir=str(tmp_path / "jobs"))
-    client = app.test_client()
     assert client.get("/health").get_json()["status"] == "UP"
-    setup = {"project": f"{PROJECT}.1795480240", "schema": EXAMPLE_CONFIG, "hostname": "", "access_token": ""}
-    assert client.post("/setup", json=setup).status_code == 200
+    assert set_up(client).get_json() == {"model_version": version}
     body = {"tasks": [task], "project": f"{PROJECT}.1795480240", "label_config": EXAMPLE_CONFIG, "params": {}}
     answer = client.post("/predict", json=body)
     assert answer.status_code == 200, answer.data
     assert [result["model_version"] for result in answer.get_json()["results"]] == [version]
+
+
+def test_each_project_has_its_own_version_and_labelling_config(
+    client: Any, task: dict[str, Any], promote: Callable[..., str]
+) -> None:
+    version = promote()
+    set_up(client)
+    german = EXAMPLE_CONFIG.replace('name="verdict"', 'name="urteil"')
+    assert german != EXAMPLE_CONFIG
+    assert set_up(client, project=9, schema=german).get_json() == {"model_version": "untrained"}
+    body = {"tasks": [task], "project": f"{PROJECT}.1795480240", "label_config": EXAMPLE_CONFIG, "params": {}}
+    [result] = client.post("/predict", json=body).get_json()["results"]
+    assert result["model_version"] == version
+    assert result["result"][0]["from_name"] == "verdict"
+
+
+@pytest.mark.parametrize("event", ["ANNOTATIONS_CREATED", "TASKS_CREATED", "START_TRAINING"])
+def test_every_event_queues_a_job_and_changes_no_version(
+    client: Any, event: str, promote: Callable[..., str], services: Services
+) -> None:
+    version = promote()
+    answer = client.post("/webhook", json={"action": event, "project": {"id": PROJECT}})
+    assert answer.status_code == 201
+    assert services.jobs.board.is_pending(PROJECT)
+    assert set_up(client).get_json() == {"model_version": version}
+
+
+def test_a_config_that_does_not_fit_cannot_connect(client: Any, services: Services) -> None:
+    answer = set_up(client, schema='<View><Text name="t" value="$t"/></View>')
+    assert answer.status_code == 500
+    assert "Choices" in answer.get_json()["detail"]
+    assert services.registry.projects() == []
+
+
+def test_a_request_without_a_project_makes_none(client: Any, services: Services, task: dict[str, Any]) -> None:
+    set_up(client)
+    del task["project"]
+    [result] = client.post("/predict", json={"tasks": [task], "label_config": EXAMPLE_CONFIG}).get_json()["results"]
+    assert result["result"] == []
+    assert services.registry.projects() == [PROJECT]
