@@ -111,6 +111,7 @@ class Registry:
 
     def save_evaluation(self, project_id: int, name: str, evaluation: Json) -> None:
         summary = {key: evaluation[key] for key in SUMMARY if key in evaluation}
+        summary["drift_p_value"] = (evaluation.get("drift") or {}).get("p_value")
         self._write_json(evaluation, project_id, "versions", name, "evaluation.json")
         self._write_json(summary, project_id, "versions", name, "summary.json")
 

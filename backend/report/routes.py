@@ -26,6 +26,7 @@ from backend.status import project_status
 from model.detector import AnomalyDetector
 
 Json = dict[str, Any]
+Described = dict[int | str, dict[str, Any]]
 
 COMPARED = 100
 EVERY_SECONDS = 0.5
@@ -44,7 +45,12 @@ async def _form(request: Request, token: Annotated[str | None, Cookie(alias=COOK
 
 Form = Annotated[dict[str, str], Depends(_form)]
 
-router = APIRouter(dependencies=[Depends(authenticate)], include_in_schema=False)
+
+def _gives(kind: str) -> Described:
+    return {200: {"content": {kind: {}}}}
+
+
+router = APIRouter(dependencies=[Depends(authenticate)], tags=["report"])
 
 pages = Environment(loader=PackageLoader("backend.report"), autoescape=select_autoescape(), trim_blocks=True)
 pages.filters["when"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
@@ -56,7 +62,7 @@ def projects_page(parts: Services) -> HTMLResponse:
     return HTMLResponse(pages.get_template("projects.html").render(projects=found))
 
 
-@router.get("/projects/{project_id}")
+@router.get("/projects/{project_id}", include_in_schema=False)
 def project_page(
     project_id: int, parts: Parts, user: User, token: Annotated[str | None, Cookie(alias=COOKIE)] = None
 ) -> HTMLResponse:
@@ -89,7 +95,7 @@ def project_page(
     return page
 
 
-@router.get("/projects/{project_id}/compare")
+@router.get("/projects/{project_id}/compare", include_in_schema=False)
 def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTMLResponse:
     """Two versions side by side."""
     known_project(project_id, parts)
@@ -107,8 +113,9 @@ def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTML
     return HTMLResponse(text)
 
 
-@router.get("/projects/{project_id}/plots/{name}.svg")
+@router.get("/projects/{project_id}/plots/{name}.svg", response_class=Response, responses=_gives("image/svg+xml"))
 def plot(project_id: int, name: str, parts: Parts) -> Response:
+    """An SVG: histogram, curves, versions or drift."""
     from backend.report import figures  # matplotlib takes a second to load: only for those who look
 
     evaluation = view.measured(project_id, parts.registry)
@@ -126,7 +133,7 @@ def plot(project_id: int, name: str, parts: Parts) -> Response:
     return Response(content, media_type="image/svg+xml", headers=_cached())
 
 
-@router.get("/projects/{project_id}/pictures/{task_id}.jpg")
+@router.get("/projects/{project_id}/pictures/{task_id}.jpg", response_class=Response, responses=_gives("image/jpeg"))
 def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") -> Response:
     """A small version of a picture that the report shows.
 
@@ -156,7 +163,7 @@ def _detector(evaluation: Json, parts: Services) -> AnomalyDetector:
     return parts.registry.detector(evaluation["project_id"], evaluation["model_version"])
 
 
-@router.get("/projects/{project_id}/events")
+@router.get("/projects/{project_id}/events", response_class=Response, responses=_gives("text/event-stream"))
 def events(project_id: int, request: Request, parts: Parts) -> StreamingResponse:
     """The status as server-sent events while work goes on, then `done`."""
     known_project(project_id, parts)
@@ -173,14 +180,14 @@ def events(project_id: int, request: Request, parts: Parts) -> StreamingResponse
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-@router.post("/projects/{project_id}/promote")
+@router.post("/projects/{project_id}/promote", include_in_schema=False)
 def promote(project_id: int, form: Form, parts: Parts, user: User) -> RedirectResponse:
     """Puts another version in charge. The one it replaces does not come back until the labels change."""
     put_in_charge(project_id, form.get("version", ""), parts, user)
     return RedirectResponse(f"../{project_id}", status_code=303)
 
 
-@router.post("/projects/{project_id}/rule")
+@router.post("/projects/{project_id}/rule", include_in_schema=False)
 def rule(project_id: int, form: Form, parts: Parts, user: User) -> RedirectResponse:
     """Chooses the project's false-alarm rate, or goes back to the one before."""
     if "undo" in form:
@@ -191,7 +198,7 @@ def rule(project_id: int, form: Form, parts: Parts, user: User) -> RedirectRespo
     return RedirectResponse(f"../{project_id}", status_code=303)
 
 
-@router.get("/projects/{project_id}/cases.csv")
+@router.get("/projects/{project_id}/cases.csv", response_class=Response, responses=_gives("text/csv"))
 def cases(project_id: int, parts: Parts, version: str | None = None) -> Response:
     """Every confirmed picture that a version had not learned, one a line. version: the one in charge, unless named."""
     found = view.measured(project_id, parts.registry, version)
@@ -202,7 +209,7 @@ def cases(project_id: int, parts: Parts, version: str | None = None) -> Response
     return _download(buffer.getvalue().encode(), "text/csv", f"{found['model_version']}-cases.csv")
 
 
-@router.get("/projects/{project_id}/model")
+@router.get("/projects/{project_id}/model", response_class=Response, responses=_gives("application/octet-stream"))
 def model(project_id: int, parts: Parts, version: str | None = None) -> Response:
     """A model, as `label-studio-anomaly predict` reads it. version: the one in charge, unless named."""
     name = view.measured(project_id, parts.registry, version)["model_version"]

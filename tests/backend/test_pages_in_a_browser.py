@@ -121,8 +121,11 @@ def test_no_other_host_is_asked(page: Page, address: str) -> None:
 
 
 @pytest.mark.usefixtures("story")
-def test_every_picture_is_drawn_and_the_page_fits_a_telephone(page: Page, address: str, folder: Path) -> None:
+def test_every_picture_is_drawn_and_the_page_fits_a_telephone(
+    page: Page, address: str, services: Services, folder: Path
+) -> None:
     scheme = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'")
+    services.jobs.board.post(PROJECT, title="Cookies")
     for name, width in (("report", 1200), ("report-narrow", 390)):
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(f"{address}/projects/{PROJECT}")
