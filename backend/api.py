@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from backend.access import Parts, User, authenticate, known_project
 from backend.actions import follow_rate, put_in_charge
-from backend.errors import NotAllowed, UnknownProject
+from backend.errors import NotAllowed
+from backend.report.view import compare, measured
 from backend.services import Services
 from backend.status import project_status
 
@@ -57,14 +58,17 @@ def project(project_id: int, parts: Parts) -> Json:
 
 
 @router.get("/projects/{project_id}/evaluation")
-def evaluation(project_id: int, parts: Parts) -> Json:
-    """How well the version in charge does on what people confirmed."""
+def evaluation(project_id: int, parts: Parts, version: str | None = None) -> Json:
+    """How well a version does on what people confirmed. version: the one in charge, unless named."""
     known_project(project_id, parts)
-    version = parts.registry.current(project_id)
-    found = parts.registry.evaluation(project_id, version) if version else None
-    if found is None:
-        raise UnknownProject(f"project {project_id} has no model yet, so there is nothing to evaluate")
-    return found
+    return measured(project_id, parts.registry, version)
+
+
+@router.get("/projects/{project_id}/compare")
+def compare_versions(project_id: int, first: str, second: str, parts: Parts) -> Json:
+    """Two versions on the confirmed pictures that both judged: how often each was right, and where they differ."""
+    known_project(project_id, parts)
+    return compare(*(measured(project_id, parts.registry, name) for name in (first, second)))
 
 
 @router.get("/projects/{project_id}/versions")

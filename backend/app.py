@@ -156,7 +156,7 @@ def webhook(body: WebhookRequest, parts: Parts) -> Json:
 
 def metrics(parts: Parts) -> Response:
     """For Prometheus."""
-    content = parts.measures.page(parts.registry, parts.jobs.waiting())
+    content = parts.measures.page(parts.registry, parts.jobs.board, parts.jobs.waiting())
     return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

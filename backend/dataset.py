@@ -49,6 +49,16 @@ class LabelledImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Dispute:
+    """A task on which annotators disagree, and how many say what."""
+
+    task_id: int
+    uri: str
+    normal: int
+    abnormal: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A project's confirmed pictures.
 
@@ -56,7 +66,7 @@ class Dataset:
     """
 
     labelled: tuple[LabelledImage, ...]
-    disputed: tuple[int, ...]
+    disputed: tuple[Dispute, ...]
     without_image: tuple[int, ...]
 
     @property
@@ -108,7 +118,7 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
     group_key: the key of task.data that names the physical part, if any; pictures of one part stay together.
     """
     confirmed: list[_Confirmed] = []
-    disputed: list[int] = []
+    disputed: list[Dispute] = []
     without_image: list[int] = []
     for task in tasks:
         uri = image_uri(task, config)
@@ -119,7 +129,7 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
         if verdict is not None:
             confirmed.append(_confirm(task, uri, verdict, deciding, config, group_key))
         elif deciding:
-            disputed.append(task["id"])
+            disputed.append(_dispute(task, uri, deciding, config))
     mixed = {item.group for item in confirmed if item.verdict is Verdict.ABNORMAL}
     labelled = tuple(
         LabelledImage(
@@ -158,6 +168,11 @@ def _verdict(task: Task, config: LabelConfig) -> tuple[Verdict | None, Sequence[
     if len(verdicts) == 1:
         return next(iter(verdicts)), deciding
     return None, deciding
+
+
+def _dispute(task: Task, uri: str, voices: Sequence[dict[str, Any]], config: LabelConfig) -> Dispute:
+    said = Counter(config.verdict_of(annotation["result"]) for annotation in voices)
+    return Dispute(task["id"], uri, said[Verdict.NORMAL], said[Verdict.ABNORMAL])
 
 
 def _voices(task: Task, config: LabelConfig) -> list[dict[str, Any]]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from backend.board import Board
+from backend.errors import QueueUnreachable
 from backend.registry import Registry
 
 SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 80)
@@ -45,9 +48,12 @@ class Measures:
         finally:
             self.seconds.observe(time.perf_counter() - started)
 
-    def page(self, registry: Registry, queue_length: int | None) -> bytes:
+    def page(self, registry: Registry, board: Board, queue_length: int | None) -> bytes:
         """Everything in Prometheus's text format. queue_length: jobs that wait; None where the queue is away."""
-        return generate_latest(self._counted) + generate_latest(_state(registry, queue_length))
+        pages = [self._counted, _state(registry, queue_length)]
+        if queue_length is not None:
+            pages.append(_news(registry.projects(), board))
+        return b"".join(map(generate_latest, pages))
 
 
 def _state(registry: Registry, queue_length: int | None) -> CollectorRegistry:
@@ -69,13 +75,37 @@ def _state(registry: Registry, queue_length: int | None) -> CollectorRegistry:
         name = registry.current(project_id)
         if name is None:
             continue
-        version, evaluation = registry.version(project_id, name), registry.evaluation(project_id, name) or {}
+        version, summary = registry.version(project_id, name), registry.summary(project_id, name)
         normals.labels(project).set(version.normals)
         seconds.labels(project).set(version.seconds)
         for gauge, key in ((alarms, "false_alarm_rate"), (recall, "recall")):
-            value = evaluation.get("held_out", {}).get(key, {}).get("value")
+            value = summary.get("held_out", {}).get(key, {}).get("value")
             if value is not None:
                 gauge.labels(project).set(value)
-        if evaluation.get("drift"):
-            drift.labels(project).set(evaluation["drift"]["p_value"])
+        if summary.get("drift_p_value") is not None:
+            drift.labels(project).set(summary["drift_p_value"])
+    return found
+
+
+def _news(projects: list[int], board: Board) -> CollectorRegistry:
+    """What the last look at each project said."""
+    found = CollectorRegistry()
+    confirmed = Gauge("anomaly_confirmed", "Pictures that people confirmed", ["project", "verdict"], registry=found)
+    unusable = Gauge("anomaly_unusable_pictures", "Pictures that could not be read", ["project"], registry=found)
+    failing = Gauge("anomaly_project_failing", "Whether the last job of a project failed", ["project"], registry=found)
+    trained = Gauge(
+        "anomaly_last_training_timestamp_seconds", "When a project was last trained", ["project"], registry=found
+    )
+    for project_id in projects:
+        project = str(project_id)
+        try:
+            news, problems = board.news(project_id), board.problems(project_id)
+        except QueueUnreachable:
+            break
+        confirmed.labels(project, "normal").set(news.get("normals", 0))
+        confirmed.labels(project, "abnormal").set(news.get("abnormals", 0))
+        unusable.labels(project).set(len(problems))
+        failing.labels(project).set(bool(news.get("error")))
+        if news.get("last_training"):
+            trained.labels(project).set(datetime.fromisoformat(news["last_training"]["finished_at"]).timestamp())
     return found

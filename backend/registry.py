@@ -5,7 +5,7 @@ Layout below MODEL_DIR, which may be a folder or an object store that fsspec kno
     7/project.json                      what is known of project 7
     7/current.json                      the pointer: which version is promoted, since when, why, by whom
     7/rule.json                         the false-alarm rate that people chose for it
-    7/versions/<version>/model.safetensors, manifest.json, evaluation.json
+    7/versions/<version>/model.safetensors, manifest.json, evaluation.json, summary.json
 
 A version is complete once its manifest is there; the manifest is written last.
 """
@@ -30,6 +30,7 @@ from model.detector import AnomalyDetector
 Json = dict[str, Any]
 
 MOST_PROMOTIONS = 100
+SUMMARY = ("evaluated_at", "threshold", "dev", "test", "held_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Registry:
     def __init__(self, root: str) -> None:
         self._fs, self._root = fsspec.core.url_to_fs(root)
         self._loaded: dict[int, tuple[str, AnomalyDetector]] = {}
+        self._parsed: dict[int, tuple[bytes, Json]] = {}
         self._lock = threading.Lock()
 
     # Projects
@@ -108,10 +110,24 @@ class Registry:
         return found
 
     def save_evaluation(self, project_id: int, name: str, evaluation: Json) -> None:
+        summary = {key: evaluation[key] for key in SUMMARY if key in evaluation}
+        summary["drift_p_value"] = (evaluation.get("drift") or {}).get("p_value")
         self._write_json(evaluation, project_id, "versions", name, "evaluation.json")
+        self._write_json(summary, project_id, "versions", name, "summary.json")
 
     def evaluation(self, project_id: int, name: str) -> Json | None:
-        return self._read_json(project_id, "versions", name, "evaluation.json")
+        """All of it, every picture included; not to be changed by the reader, because others read it too."""
+        content = self._read(project_id, "versions", name, "evaluation.json")
+        if content is None:
+            return None
+        known = self._parsed.get(project_id)
+        if known is None or known[0] != content:
+            known = self._parsed[project_id] = (content, json.loads(content))
+        return known[1]
+
+    def summary(self, project_id: int, name: str) -> Json:
+        """An evaluation's numbers, without the pictures: small, however many they are."""
+        return self._read_json(project_id, "versions", name, "summary.json") or {}
 
     # The pointer
 

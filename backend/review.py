@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Da
         "held_out": _section(cases),
         "before_confirmation": _before_confirmation(dataset.labelled),
         "recheck": _recheck(detector),
-        "disputed": list(dataset.disputed),
+        "disputes": [asdict(dispute) for dispute in dataset.disputed],
         "cases": rows,
         "choices": choices(calibration, rows),
         "pictures": {str(image.task_id): image.uri for image in dataset.labelled},

@@ -124,7 +124,7 @@ class Trainer:
             training_normals=len(dataset.training),
             held_out=len(dataset.labelled) - len(dataset.training),
             normals_needed=max(0, self._settings.min_normals - len(dataset.training)),
-            disputed=list(dataset.disputed),
+            disputed=[dispute.task_id for dispute in dataset.disputed],
             without_image=list(dataset.without_image)[:200],
             error=None,
             advice=_advice(dataset),

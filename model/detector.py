@@ -288,10 +288,13 @@ class AnomalyDetector:
         with torch.inference_mode():
             return self._raw_score(self._known.memory.maps(embedding.layers).score)
 
-    def nearest_normal(self, embedding: Embedding) -> str:
-        """The name of the remembered picture that is most like this one."""
+    def nearest_normal(self, embedding: Embedding, *, besides: str | None = None) -> str:
+        """The name of the remembered picture that is most like this one. besides: its own, where it was learned."""
+        names = self._known.names
         distances = (self._known.looks - _look(embedding)).square().sum(dim=1)
-        return self._known.names[int(distances.argmin())]
+        if besides in names:
+            distances[names.index(besides)] = torch.inf
+        return names[int(distances.argmin())]
 
     # What it knows
 

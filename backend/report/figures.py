@@ -1,4 +1,4 @@
-"""Plots of an evaluation, as SVG."""
+"""Plots of an evaluation, as SVG that follows the reader's choice of light or dark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -15,93 +14,127 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 Json = dict[str, Any]
 
-NORMAL, ABNORMAL, INK = "#2f7d5b", "#d7263d", "#777777"
+# Blue and vermilion stay apart for the colour-blind, and readable on white and on black.
+NORMAL, ABNORMAL = "#3f88c5", "#e0662f"
+INK = "#010203"  # stands for the text colour of the page
+FOLLOWS_PAGE = b"<style>svg{color:#444b5a}@media(prefers-color-scheme:dark){svg{color:#c3c9d6}}</style>"
+SIDES = {"dev": "development", "test": "test"}
+LINES = {"dev": "--", "test": "-"}
 BINS = [bin / 40 for bin in range(41)]
+MOST_VERSIONS = 20
+
+# For the whole process: only this module draws, and from many threads at once.
+mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "anomaly", "axes.spines.top": False})
+mpl.rcParams.update({"axes.spines.right": False, "axes.titlesize": 10, "axes.titlelocation": "left"})
+mpl.rcParams.update(
+    dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+)
 
 
 def histogram(cases: list[Json]) -> bytes:
-    """Scores of confirmed normal and abnormal pictures, and the threshold between them."""
-    figure, axes = _figure()
-    scores, abnormal = _scores(cases)
-    axes.hist(
-        [scores[~abnormal], scores[abnormal]],
-        bins=BINS,
-        stacked=True,
-        color=[NORMAL, ABNORMAL],
-        label=["confirmed normal", "confirmed abnormal"],
-    )
-    axes.axvline(0.5, color=INK, linestyle="--", label="threshold")
-    axes.set(xlabel="score", ylabel="pictures", xlim=(0, 1))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    """Scores of confirmed normal and abnormal pictures and the threshold between them, for development and test."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    rows = figure.subplots(2, 1, sharex=True)
+    for axes, (side, title) in zip(rows, SIDES.items(), strict=True):
+        scores, abnormal = _scores(cases, side)
+        axes.hist(
+            [scores[~abnormal], scores[abnormal]],
+            bins=BINS,
+            stacked=True,
+            color=[NORMAL, ABNORMAL],
+            label=["confirmed normal", "confirmed abnormal"],
+        )
+        axes.axvline(0.5, color=INK, linestyle="--", linewidth=1, label="threshold")
+        axes.set(ylabel="pictures", xlim=(0, 1))
+        axes.set_title(title)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    rows[1].set_xlabel("score")
+    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
     return _svg(figure)
 
 
 def curves(cases: list[Json]) -> bytes:
-    """Recall against false alarms, and precision against recall; the dot is the threshold."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    """Recall against false alarms, and precision against recall, for development and test; a dot is the threshold."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    scores, abnormal = _scores(cases)
-    false_alarms, recall, _ = roc_curve(abnormal, scores)
-    left.plot(false_alarms, recall, color=ABNORMAL)
     left.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-    called = scores > 0.5
-    left.plot(called[~abnormal].mean(), called[abnormal].mean(), "o", color=INK)
-    left.set(xlabel="false-alarm rate", ylabel="recall", title="ROC")
-    precision, found, _ = precision_recall_curve(abnormal, scores)
-    right.plot(found, precision, color=ABNORMAL)
-    right.set(xlabel="recall", ylabel="precision", ylim=(0, 1.05), title="Precision and recall")
+    for side, title in SIDES.items():
+        scores, abnormal = _scores(cases, side)
+        if abnormal.all() or not abnormal.any():
+            continue
+        called = scores > 0.5
+        recall_now, alarms_now = called[abnormal].mean(), called[~abnormal].mean()
+        look = {"color": ABNORMAL if side == "test" else NORMAL, "linestyle": LINES[side]}
+        false_alarms, recall, _ = roc_curve(abnormal, scores)
+        left.plot(false_alarms, recall, label=title, **look)
+        left.plot(alarms_now, recall_now, "o", color=look["color"])
+        precision, found, _ = precision_recall_curve(abnormal, scores)
+        right.plot(found, precision, label=title, **look)
+        if called.any():
+            right.plot(recall_now, abnormal[called].mean(), "o", color=look["color"])
+    left.set(xlabel="false-alarm rate", ylabel="recall", title="ROC", ylim=(-0.03, 1.05))
+    right.set(xlabel="recall", ylabel="precision", title="Precision and recall", ylim=(-0.03, 1.05))
     for axes in (left, right):
-        _plain(axes)
+        axes.legend(frameon=False, loc="lower right" if axes is left else "lower left")
     return _svg(figure)
 
 
 def versions(found: list[Json]) -> bytes:
-    """AUROC, recall and false-alarm rate from version to version, the oldest first."""
-    measured = [version for version in reversed(found) if version["false_alarm_rate"] is not None]
-    figure, axes = _figure()
-    places = range(len(measured))
-    lines = (("auroc", "AUROC", INK), ("recall", "found", NORMAL), ("false_alarm_rate", "false alarms", ABNORMAL))
-    for key, label, color in lines:
-        values = [np.nan if version[key] is None else version[key] for version in measured]
-        axes.plot(places, values, color=color, marker="o", label=label)
-    axes.set(ylim=(-0.03, 1.03))
-    axes.set_xticks(places, [version["name"] for version in measured], rotation=20, ha="right", fontsize=8)
-    axes.legend(frameon=False)
+    """AUROC, recall and false-alarm rate from version to version, the oldest first, with their 95 % intervals."""
+    shown = found[:MOST_VERSIONS][::-1]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    titles = {"false_alarm_rate": "False alarms", "recall": "Found", "auroc": "Order of the scores (AUROC)"}
+    for axes, (key, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
+        for shift, (side, label) in zip((-0.08, 0.08), SIDES.items(), strict=True):
+            values = np.array([_with_interval(version, side, key) for version in shown])
+            places = np.arange(len(shown)) + shift
+            axes.errorbar(
+                places,
+                values[:, 0],
+                yerr=np.abs(values[:, 1:] - values[:, :1]).T,
+                color=ABNORMAL if side == "test" else NORMAL,
+                linestyle=LINES[side],
+                marker="o",
+                markersize=4,
+                elinewidth=0.8,
+                label=label,
+            )
+        axes.set_title(title)
+        axes.set(ylim=(-0.03, 1.03))
+        names = [version["name"].rpartition("-")[2] for version in shown]
+        axes.set_xticks(range(len(shown)), names, rotation=90 if len(shown) > 6 else 30, ha="right", fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
     return _svg(figure)
 
 
 def drift(found: Json) -> bytes:
     """Scores of the newest pictures called normal beside those of the normal pictures at training."""
-    figure, axes = _figure()
-    rows = [(found["scores_at_training"], NORMAL, "at training"), (found["scores"], INK, "newest")]
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots()
+    rows = [(found["scores_at_training"], NORMAL, "at training"), (found["scores"], ABNORMAL, "newest")]
     for scores, color, label in rows:
         weights = np.full(len(scores), 1 / len(scores))
-        axes.hist(scores, bins=BINS, weights=weights, color=color, alpha=0.55, label=label)
-    axes.axvline(0.5, color=INK, linestyle="--", label="threshold")
+        axes.hist(scores, bins=BINS, weights=weights, color=color, alpha=0.6, label=label)
+    axes.axvline(0.5, color=INK, linestyle="--", linewidth=1, label="threshold")
     axes.set(xlabel="score", ylabel="share of pictures", xlim=(0, 1))
     axes.legend(frameon=False)
     return _svg(figure)
 
 
-def _scores(cases: list[Json]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    scores = np.array([case["score"] for case in cases], dtype=float)
-    return scores, np.array([case["confirmed"] == "abnormal" for case in cases], dtype=bool)
+def _scores(cases: list[Json], side: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    chosen = [case for case in cases if case["split"] == side]
+    scores = np.array([case["score"] for case in chosen], dtype=float)
+    return scores, np.array([case["confirmed"] == "abnormal" for case in chosen], dtype=bool)
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    axes = figure.subplots()
-    _plain(axes)
-    return figure, axes
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+def _with_interval(version: Json, side: str, key: str) -> tuple[float, float, float]:
+    found = (version.get(side) or {}).get(key) or {}
+    value, low, high = (np.nan if found.get(name) is None else found[name] for name in ("value", "low", "high"))
+    return value, low, high
 
 
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "anomaly"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return buffer.getvalue()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    head, end, rest = buffer.getvalue().replace(INK.encode(), b"currentColor").partition(b"<defs>")
+    return head + FOLLOWS_PAGE + end + rest

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -20,12 +20,15 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from backend.access import Parts, User, authenticate, known_project, may_change
 from backend.actions import follow_rate, put_in_charge
 from backend.errors import NotAllowed, NotPossible, UnknownProject
+from backend.report import view
 from backend.services import Services
 from backend.status import project_status
+from model.detector import AnomalyDetector
 
 Json = dict[str, Any]
+Described = dict[int | str, dict[str, Any]]
 
-SHOWN = 12
+COMPARED = 100
 EVERY_SECONDS = 0.5
 COOKIE = "anomaly_page"
 FIELDS = ("task_id", "uri", "split", "confirmed", "predicted", "score", "raw_score", "p_value", "independent")
@@ -42,7 +45,12 @@ async def _form(request: Request, token: Annotated[str | None, Cookie(alias=COOK
 
 Form = Annotated[dict[str, str], Depends(_form)]
 
-router = APIRouter(dependencies=[Depends(authenticate)], include_in_schema=False)
+
+def _gives(kind: str) -> Described:
+    return {200: {"content": {kind: {}}}}
+
+
+router = APIRouter(dependencies=[Depends(authenticate)], tags=["report"])
 
 pages = Environment(loader=PackageLoader("backend.report"), autoescape=select_autoescape(), trim_blocks=True)
 pages.filters["when"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
@@ -54,30 +62,31 @@ def projects_page(parts: Services) -> HTMLResponse:
     return HTMLResponse(pages.get_template("projects.html").render(projects=found))
 
 
-@router.get("/projects/{project_id}")
+@router.get("/projects/{project_id}", include_in_schema=False)
 def project_page(
     project_id: int, parts: Parts, user: User, token: Annotated[str | None, Cookie(alias=COOKIE)] = None
 ) -> HTMLResponse:
     """One project: where it stands, how well it does, where it errs."""
     known_project(project_id, parts)
+    registry = parts.registry
     status = _status(project_id, parts)
-    evaluation = _evaluation(project_id, parts)
-    versions = list(_versions(project_id, parts))
-    rules = parts.registry.rules(project_id)
+    evaluation = view.evaluation_of(project_id, registry)
+    versions = view.versions_of(project_id, registry)
+    rules = registry.rules(project_id)
     token = token or secrets.token_urlsafe(24)
     text = pages.get_template("project.html").render(
         status=status,
         evaluation=evaluation,
-        parts=[evaluation[name] for name in ("held_out", "dev", "test")] if evaluation else [],
-        galleries=_galleries(evaluation["cases"]) if evaluation else [],
+        parts=[(evaluation[name], title) for name, title in view.PARTS] if evaluation else [],
+        galleries=view.galleries(evaluation["cases"]) if evaluation else [],
         versions=versions,
-        measured_versions=sum(version["false_alarm_rate"] is not None for version in versions),
-        promotions=parts.registry.promotions(project_id),
+        measured_versions=sum(map(view.is_measured, versions)),
+        promotions=registry.promotions(project_id),
         rule=rules[-1] if rules else None,
-        in_force=_in_force(evaluation) if evaluation else 0,
-        slider=_slider(evaluation) if evaluation else {},
+        in_force=view.in_force(evaluation) if evaluation else 0,
+        slider=view.slider(evaluation) if evaluation else {},
         may_change=may_change(user, parts),
-        next_step=_next_step(status, evaluation),
+        next_step=view.next_step(status, evaluation),
         studio_url=parts.settings.public_studio_url,
         token=token,
     )
@@ -86,20 +95,37 @@ def project_page(
     return page
 
 
-@router.get("/projects/{project_id}/plots/{name}.svg")
+@router.get("/projects/{project_id}/compare", include_in_schema=False)
+def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTMLResponse:
+    """Two versions side by side."""
+    known_project(project_id, parts)
+    registry = parts.registry
+    evaluations = [view.measured(project_id, registry, name) for name in (first, second)]
+    text = pages.get_template("compare.html").render(
+        status=_status(project_id, parts),
+        versions=view.versions_of(project_id, registry),
+        chosen=(first, second),
+        sections=[(evaluation["held_out"], evaluation["model_version"]) for evaluation in evaluations],
+        comparison=view.compare(*evaluations),
+        shown=COMPARED,
+        studio_url=parts.settings.public_studio_url,
+    )
+    return HTMLResponse(text)
+
+
+@router.get("/projects/{project_id}/plots/{name}.svg", response_class=Response, responses=_gives("image/svg+xml"))
 def plot(project_id: int, name: str, parts: Parts) -> Response:
+    """An SVG: histogram, curves, versions or drift."""
     from backend.report import figures  # matplotlib takes a second to load: only for those who look
 
-    evaluation = _evaluation(project_id, parts)
-    if evaluation is None:
-        raise UnknownProject(f"project {project_id} has no model yet, so there is nothing to plot")
+    evaluation = view.measured(project_id, parts.registry)
     match name:
         case "histogram":
             content = figures.histogram(evaluation["cases"])
         case "curves":
             content = figures.curves(evaluation["cases"])
         case "versions":
-            content = figures.versions(list(_versions(project_id, parts)))
+            content = figures.versions(view.versions_of(project_id, parts.registry))
         case "drift" if evaluation.get("drift"):
             content = figures.drift(evaluation["drift"])
         case _:
@@ -107,23 +133,37 @@ def plot(project_id: int, name: str, parts: Parts) -> Response:
     return Response(content, media_type="image/svg+xml", headers=_cached())
 
 
-@router.get("/projects/{project_id}/pictures/{task_id}.jpg")
+@router.get("/projects/{project_id}/pictures/{task_id}.jpg", response_class=Response, responses=_gives("image/jpeg"))
 def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") -> Response:
-    """A small version of a confirmed or new picture. kind: plain, or heat for the anomaly map over it."""
-    evaluation = _evaluation(project_id, parts)
-    uri = _address(evaluation, task_id) if evaluation else None
-    if evaluation is None or uri is None:
-        raise UnknownProject(f"project {project_id} has no confirmed or new picture of task {task_id}")
+    """A small version of a picture that the report shows.
+
+    kind: plain; heat for the anomaly map over it; nearest for the learned picture that is most like it.
+    """
+    evaluation = view.measured(project_id, parts.registry)
+    uri = _address(evaluation, task_id)
+    key = f"{project_id}-{task_id}-{evaluation['model_version']}"
     if kind == "heat":
-        version = evaluation["model_version"]
-        detector = parts.registry.detector(project_id, version)
-        content = parts.thumbnails.heat(uri, task_id, detector, key=f"{project_id}-{task_id}-{version}")
+        content = parts.thumbnails.heat(uri, task_id, _detector(evaluation, parts), key=key)
+    elif kind == "nearest":
+        nearest = parts.thumbnails.nearest(uri, task_id, _detector(evaluation, parts), key=key)
+        content = parts.thumbnails.plain(_address(evaluation, nearest), nearest, key=f"{project_id}-{nearest}")
     else:
         content = parts.thumbnails.plain(uri, task_id, key=f"{project_id}-{task_id}")
     return Response(content, media_type="image/jpeg", headers=_cached())
 
 
-@router.get("/projects/{project_id}/events")
+def _address(evaluation: Json, task_id: int) -> str:
+    found = view.address(evaluation, task_id)
+    if found is None:
+        raise UnknownProject(f"project {evaluation['project_id']}'s report does not show the picture of task {task_id}")
+    return found
+
+
+def _detector(evaluation: Json, parts: Services) -> AnomalyDetector:
+    return parts.registry.detector(evaluation["project_id"], evaluation["model_version"])
+
+
+@router.get("/projects/{project_id}/events", response_class=Response, responses=_gives("text/event-stream"))
 def events(project_id: int, request: Request, parts: Parts) -> StreamingResponse:
     """The status as server-sent events while work goes on, then `done`."""
     known_project(project_id, parts)
@@ -140,14 +180,14 @@ def events(project_id: int, request: Request, parts: Parts) -> StreamingResponse
     return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-@router.post("/projects/{project_id}/promote")
+@router.post("/projects/{project_id}/promote", include_in_schema=False)
 def promote(project_id: int, form: Form, parts: Parts, user: User) -> RedirectResponse:
     """Puts another version in charge. The one it replaces does not come back until the labels change."""
     put_in_charge(project_id, form.get("version", ""), parts, user)
     return RedirectResponse(f"../{project_id}", status_code=303)
 
 
-@router.post("/projects/{project_id}/rule")
+@router.post("/projects/{project_id}/rule", include_in_schema=False)
 def rule(project_id: int, form: Form, parts: Parts, user: User) -> RedirectResponse:
     """Chooses the project's false-alarm rate, or goes back to the one before."""
     if "undo" in form:
@@ -158,27 +198,23 @@ def rule(project_id: int, form: Form, parts: Parts, user: User) -> RedirectRespo
     return RedirectResponse(f"../{project_id}", status_code=303)
 
 
-@router.get("/projects/{project_id}/cases.csv")
-def cases(project_id: int, parts: Parts) -> Response:
-    """Every confirmed picture that was not learned, one a line."""
-    evaluation = _evaluation(project_id, parts)
-    found = evaluation["cases"] if evaluation else []
+@router.get("/projects/{project_id}/cases.csv", response_class=Response, responses=_gives("text/csv"))
+def cases(project_id: int, parts: Parts, version: str | None = None) -> Response:
+    """Every confirmed picture that a version had not learned, one a line. version: the one in charge, unless named."""
+    found = view.measured(project_id, parts.registry, version)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({name: _plain_cell(case[name]) for name in FIELDS} for case in found)
-    return _download(buffer.getvalue().encode(), "text/csv", f"project-{project_id}-cases.csv")
+    writer.writerows({name: _plain_cell(case[name]) for name in FIELDS} for case in found["cases"])
+    return _download(buffer.getvalue().encode(), "text/csv", f"{found['model_version']}-cases.csv")
 
 
-@router.get("/projects/{project_id}/model")
-def model(project_id: int, parts: Parts) -> Response:
-    """The model in charge, as `label-studio-anomaly predict` reads it."""
-    known_project(project_id, parts)
-    version = parts.registry.current(project_id)
-    if version is None:
-        raise UnknownProject(f"project {project_id} has no model yet")
-    content = parts.registry.detector(project_id, version).to_bytes()
-    return _download(content, "application/octet-stream", f"{version}.safetensors")
+@router.get("/projects/{project_id}/model", response_class=Response, responses=_gives("application/octet-stream"))
+def model(project_id: int, parts: Parts, version: str | None = None) -> Response:
+    """A model, as `label-studio-anomaly predict` reads it. version: the one in charge, unless named."""
+    name = view.measured(project_id, parts.registry, version)["model_version"]
+    content = parts.registry.detector(project_id, name).to_bytes()
+    return _download(content, "application/octet-stream", f"{name}.safetensors")
 
 
 def _rate(text: str) -> float:
@@ -188,87 +224,8 @@ def _rate(text: str) -> float:
         raise NotPossible(f"{text[:20]!r} is not a false-alarm rate such as 0.05") from error
 
 
-def _in_force(evaluation: Json) -> int:
-    """Which of the choices is the threshold as it is."""
-    rates = [choice["alarm_rate"] for choice in evaluation.get("choices", ())]
-    rate = evaluation["threshold"]["alarm_rate"]
-    return rates.index(rate) if rate in rates else 0
-
-
-def _slider(evaluation: Json) -> Json:
-    """What the page's script needs of it."""
-    fields = ("task_id", "raw_score", "confirmed")
-    return {
-        "cases": [{name: case[name] for name in fields} for case in evaluation["cases"]],
-        "choices": [{"raw_score": choice["raw_score"]} for choice in evaluation.get("choices", ())],
-        "in_force": _in_force(evaluation),
-    }
-
-
-def _address(evaluation: Json, task_id: int) -> str | None:
-    newest = {str(item["task_id"]): str(item["uri"]) for item in evaluation.get("newest", ())}
-    known: dict[str, str] = newest | evaluation["pictures"]
-    return known.get(str(task_id))
-
-
 def _status(project_id: int, parts: Services) -> Json:
     return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)
-
-
-def _evaluation(project_id: int, parts: Services) -> Json | None:
-    version = parts.registry.current(project_id)
-    return parts.registry.evaluation(project_id, version) if version else None
-
-
-def _galleries(cases: list[Json]) -> list[Json]:
-    """Where it errs, and where it nearly does."""
-
-    def having(confirmed: str, predicted: str) -> list[Json]:
-        return [case for case in cases if (case["confirmed"], case["predicted"]) == (confirmed, predicted)]
-
-    alarms = sorted(having("normal", "abnormal"), key=lambda case: -case["score"])
-    misses = sorted(having("abnormal", "normal"), key=lambda case: case["score"])
-    close = sorted(cases, key=lambda case: abs(case["score"] - 0.5))
-    rows = [
-        ("False alarms", "Confirmed normal, called abnormal; the worst first.", alarms),
-        ("Misses", "Confirmed abnormal, called normal; the worst first.", misses),
-        ("Closest to the threshold", "A little more or less, and the verdict would be another.", close),
-    ]
-    return [{"title": title, "text": text, "total": len(found), "cases": found[:SHOWN]} for title, text, found in rows]
-
-
-def _versions(project_id: int, parts: Services) -> Iterator[Json]:
-    for version in reversed(parts.registry.versions(project_id)):
-        held_out = (parts.registry.evaluation(project_id, version.name) or {}).get("held_out") or {}
-        yield {
-            "name": version.name,
-            "created_at": version.created_at,
-            "normals": version.normals,
-            "auroc": (held_out.get("auroc") or {}).get("value"),
-            "false_alarm_rate": (held_out.get("false_alarm_rate") or {}).get("value"),
-            "recall": (held_out.get("recall") or {}).get("value"),
-        }
-
-
-def _next_step(status: Json, evaluation: Json | None) -> str:
-    """The one thing that helps most now."""
-    if status["error"]:
-        return "Mend what the line above says; everything else goes on by itself."
-    if status["normals_needed"]:
-        return f"Tag {status['normals_needed']} more pictures as normal in Label Studio."
-    if evaluation is None:
-        return "Wait a moment: the first training comes by itself."
-    if status["disputed"]:
-        return "Settle the tasks on which people disagree."
-    if any(item["set_aside"] for item in evaluation["recheck"]):
-        return "Check the normal pictures that were set aside, below."
-    if status["normals"] < 20:
-        return "Tag more pictures as normal: from 20 on, some are kept to test the model with."
-    if evaluation["held_out"]["abnormals"] < 10:
-        return "Confirm abnormal pictures when you see some: ten show how many the model finds."
-    if status["problems"]:
-        return "See why some pictures could not be used, below."
-    return "Go on labelling; review the pictures closest to the threshold first."
 
 
 def _plain_cell(value: Any) -> Any:

@@ -27,19 +27,30 @@ class Thumbnails:
         return self._kept(f"{key}.jpg") or self._keep(f"{key}.jpg", self._small(uri, task_id))
 
     def heat(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> bytes:
-        """JPEG with the places that `detector` finds strange. key: names project, version and task."""
+        """JPEG with the places that `detector` finds strange. key: names project, task and version."""
         kept = self._kept(f"{key}.jpg")
         if kept:
             return kept
-        embedding = next(self._pictures.embed_each([(uri, task_id)], detector.config))
-        if not isinstance(embedding, Embedding):
-            raise embedding
-        prediction = detector.judge(embedding)
+        prediction = detector.judge(self._embedding(uri, task_id, detector))
         small = read_image(self._small(uri, task_id)).image
         shown = overlay(small, prediction.anomaly_map, prediction.pixel_threshold)
         buffer = io.BytesIO()
         shown.save(buffer, "JPEG", quality=85)
         return self._keep(f"{key}.jpg", buffer.getvalue())
+
+    def nearest(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> int:
+        """The task of the learned picture that is most like this one. key: names project, task and version."""
+        kept = self._kept(f"{key}.nearest")
+        if kept:
+            return int(kept)
+        found = detector.nearest_normal(self._embedding(uri, task_id, detector), besides=str(task_id))
+        return int(self._keep(f"{key}.nearest", found.encode()))
+
+    def _embedding(self, uri: str, task_id: int, detector: AnomalyDetector) -> Embedding:
+        found = next(self._pictures.embed_each([(uri, task_id)], detector.config))
+        if not isinstance(found, Embedding):
+            raise found
+        return found
 
     def _small(self, uri: str, task_id: int) -> bytes:
         image = read_image(self._pictures.fetch(uri, task_id), enough=SIDE).image

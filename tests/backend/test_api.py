@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from tests.conftest import PROJECT, PictureServer
 
+ROOT = Path(__file__).parent.parent.parent
+FURTHER = ("/metrics", "/predict", "/webhook", "/projects/{project_id}/cases.csv", "/api/projects/{project_id}/compare")
 MEANT = {"X-Requested-By": "a test"}
 
 
@@ -65,18 +68,19 @@ def test_versions_and_who_put_them_in_charge(client: TestClient, promote: Callab
 
 def test_everything_is_described(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]
-    for path in ("/api/projects", "/api/projects/{project_id}/rule", "/metrics", "/predict", "/webhook"):
+    for path in ("/api/projects", "/api/projects/{project_id}/rule", *FURTHER):
         assert path in described, path
     assert client.get("/docs").status_code == 404
 
 
 def test_prometheus_reads_what_happened(
-    client: TestClient, picture_server: PictureServer, normal_pictures: list[Path]
+    client: TestClient, services: Services, picture_server: PictureServer, normal_pictures: list[Path]
 ) -> None:
     picture_server.contents["/data/upload/5.jpg"] = normal_pictures[12].read_bytes()
     tasks = [{"id": number, "data": {"image": f"/data/upload/{number}.jpg"}} for number in (5, 6)]
     client.post("/predict", json={"tasks": tasks, "project": PROJECT, "label_config": EXAMPLE_CONFIG})
     client.post("/webhook", json={"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}})
+    services.jobs.board.post(PROJECT, normals=12, last_training={"finished_at": "2026-01-01T00:00:00+00:00"})
     client.post("/webhook", json={"action": "anything\n at all", "project": {"id": PROJECT}})
     lines = client.get("/metrics").text.splitlines()
     project = f'project="{PROJECT}"'
@@ -88,6 +92,15 @@ def test_prometheus_reads_what_happened(
     assert "anomaly_queue_up 1.0" in lines
     assert "anomaly_queue_jobs 1.0" in lines
     assert f"anomaly_model_normals{{{project}}} 10.0" in lines
+    assert f'anomaly_confirmed{{{project},verdict="normal"}} 12.0' in lines
+    assert f"anomaly_unusable_pictures{{{project}}} 1.0" in lines
+    assert f"anomaly_last_training_timestamp_seconds{{{project}}} 1.7672256e+09" in lines
+
+
+def test_every_number_that_the_docs_name_is_there(client: TestClient) -> None:
+    named = set(re.findall(r"`(anomaly_\w+)`", (ROOT / "docs" / "operating.md").read_text()))
+    described = set(re.findall(r"^# TYPE (anomaly_\w+) ", client.get("/metrics").text, re.MULTILINE))
+    assert named == {name for name in described if not name.endswith("_created")}
 
 
 def test_a_viewer_looks_and_changes_nothing(services: Services, promote: Callable[..., str]) -> None:

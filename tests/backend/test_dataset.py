@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from backend.dataset import HOLD_OUT_FROM, Dataset, Task, build_dataset
+from backend.dataset import HOLD_OUT_FROM, Dataset, Dispute, Task, build_dataset
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from model.prediction import Verdict
 from model.splits import Split
@@ -56,7 +56,7 @@ def test_those_who_disagree_put_the_task_aside() -> None:
     disputed = task(annotation("normal", completed_by=1), annotation("abnormal", completed_by={"id": 2}))
     dataset = build_dataset([disputed], CONFIG)
     assert dataset.labelled == ()
-    assert dataset.disputed == (disputed["id"],)
+    assert dataset.disputed == (Dispute(disputed["id"], disputed["data"]["image"], normal=1, abnormal=1),)
 
 
 def test_whoever_changes_their_mind_is_taken_at_their_last_word() -> None:

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -14,9 +15,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backend.app import create_app
 from backend.services import Services
-from tests.backend.test_report import story  # noqa: F401 - a fixture
+from tests.backend.test_report import story, told  # noqa: F401 - fixtures
 from tests.conftest import PROJECT
-from tests.live.conftest import BROWSER_FLAGS, free_port
+from tests.live.conftest import BROWSER_FLAGS, ROOT, free_port
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,14 @@ def address(services: Services) -> Iterator[str]:
     thread.join(10)
 
 
+@pytest.fixture
+def folder() -> Path:
+    """Where screenshots go, to be looked at."""
+    made = ROOT / "screenshots"
+    made.mkdir(exist_ok=True)
+    return made
+
+
 @pytest.fixture(params=["light", "dark"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900})
@@ -59,7 +68,7 @@ def assert_accessible(page: Page) -> None:
 
 @pytest.mark.usefixtures("story")
 def test_pages_with_a_story_have_no_serious_fault(page: Page, address: str) -> None:
-    for path in ("/", f"/projects/{PROJECT}"):
+    for path in ("/", f"/projects/{PROJECT}", f"/projects/{PROJECT}/compare?first=v1&second=v2"):
         page.goto(address + path)
         assert_accessible(page)
 
@@ -109,3 +118,61 @@ def test_no_other_host_is_asked(page: Page, address: str) -> None:
     page.goto(f"{address}/projects/{PROJECT}", wait_until="networkidle")
     assert len(asked) > 5
     assert all(url.startswith((address, "data:")) for url in asked), asked
+
+
+@pytest.mark.usefixtures("story")
+def test_every_picture_is_drawn_and_the_page_fits_a_telephone(
+    page: Page, address: str, services: Services, folder: Path
+) -> None:
+    scheme = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'")
+    services.jobs.board.post(PROJECT, title="Cookies")
+    for name, width in (("report", 1200), ("report-narrow", 390)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(f"{address}/projects/{PROJECT}")
+        for image in page.locator("img").all():
+            image.scroll_into_view_if_needed()
+            expect(image).to_have_js_property("complete", True, timeout=30_000)
+            assert image.evaluate("image => image.naturalWidth") > 0, image.get_attribute("src")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
+
+
+@pytest.mark.usefixtures("story")
+def test_versions_are_compared_and_changed_by_keyboard(
+    page: Page, address: str, services: Services, folder: Path
+) -> None:
+    page.goto(f"{address}/projects/{PROJECT}")
+    page.get_by_role("link", name="Compare v1").press("Enter")
+    expect(page.get_by_text("On the 14 confirmed pictures that both judged")).to_be_visible()
+    page.screenshot(path=folder / "compare.png", full_page=True)
+    page.get_by_label("with", exact=True).select_option("v1")
+    page.get_by_role("button", name="Show").press("Enter")
+    expect(page.get_by_text("None: both say the same of each.")).to_be_visible()
+    page.get_by_role("link", name="Tiles").press("Enter")
+    page.get_by_role("button", name="Put v1 in charge").press("Enter")
+    expect(page.get_by_role("row", name="v1")).to_contain_text("in charge")
+    assert services.registry.current(PROJECT) == "v1"
+
+
+@pytest.mark.usefixtures("story")
+def test_without_scripts_all_but_the_slider_works(browser: Browser, address: str, services: Services) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/projects/{PROJECT}")
+    expect(page.get_by_label("False-alarm rate", exact=True)).to_be_hidden()
+    page.get_by_label("Of the confirmed pictures").select_option("0.02")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("2 % was chosen")).to_be_visible()
+    assert services.registry.alarm_rate(PROJECT) == 0.02
+    context.close()
+
+
+@pytest.mark.usefixtures("story")
+def test_printing_leaves_out_what_paper_cannot_do(page: Page, address: str) -> None:
+    page.goto(f"{address}/projects/{PROJECT}")
+    page.emulate_media(media="print")
+    expect(page.get_by_role("button", name="Apply")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="On this page")).to_be_hidden()
+    expect(page.get_by_role("heading", name="How well it does")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

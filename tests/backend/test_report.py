@@ -13,13 +13,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from backend.app import create_app
-from backend.dataset import Dataset, LabelledImage
-from backend.review import held_out_cases, report
 from backend.services import Services
 from model.detector import AnomalyDetector
-from model.prediction import Verdict
-from model.splits import Split
-from tests.conftest import PROJECT, PictureServer, make_version
+from tests.backend.stories import tell_small_story
+from tests.conftest import PROJECT, PictureServer
 
 BROWSER = {"Accept": "text/html"}
 
@@ -29,6 +26,11 @@ def client(services: Services) -> TestClient:
     return TestClient(create_app(services), headers=BROWSER)
 
 
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("story") / "told"
+
+
 @pytest.fixture
 def story(
     services: Services,
@@ -36,33 +38,9 @@ def story(
     picture_server: PictureServer,
     normal_pictures: list[Path],
     abnormal_pictures: list[Path],
+    told: Path,
 ) -> None:
-    """A project with two versions, confirmed pictures of both kinds, a dispute and a broken picture."""
-    shown = dict(enumerate(normal_pictures[:10], 1001))
-    shown |= dict(enumerate(normal_pictures[20:26], 1)) | dict(enumerate(abnormal_pictures[:6], 11))
-    for task_id, path in shown.items():
-        picture_server.contents[f"/data/upload/{task_id}.jpg"] = path.read_bytes()
-    labelled = tuple(
-        LabelledImage(
-            task_id=task_id,
-            uri=f"/data/upload/{task_id}.jpg",
-            verdict=Verdict.ABNORMAL if 11 <= task_id < 1001 else Verdict.NORMAL,
-            group=f"task {task_id}",
-            split=Split.TRAIN if task_id > 1000 else Split.TEST,
-            independent=True,
-            prior=None,
-        )
-        for task_id in shown
-    )
-    dataset = Dataset(labelled, (77,), ())
-    cases = held_out_cases(PROJECT, detector, dataset, services.pictures, services.jobs.board)
-    services.registry.remember(PROJECT)
-    for name in ("v1", "v2"):
-        evaluation = report(PROJECT, name, detector, dataset, cases)
-        services.registry.save(make_version(name=name, created_at=f"2026-01-0{name[1]}T00:00:00"), detector, evaluation)
-    services.registry.promote(PROJECT, "v2", "newest")
-    services.jobs.board.post(PROJECT, title="<b>Tiles</b> & co", normals=16, abnormals=6, tasks=40, disputed=[77])
-    services.jobs.board.note_pictures(PROJECT, {99: ("/x.jpg", "damaged or incomplete")})
+    tell_small_story(services, picture_server, detector, normal_pictures, abnormal_pictures, told)
 
 
 def test_before_anything_is_connected_it_says_how(client: TestClient) -> None:
@@ -88,7 +66,7 @@ def test_one_project(client: TestClient, story: None, services: Services) -> Non
     page = client.get(f"/projects/{PROJECT}").text
     assert "<b>Tiles" not in page
     assert "v2 is in charge" in page
-    for heading in ("How well it does", "False alarms (", "Misses (", "Closest to the threshold (12)"):
+    for heading in ("How well it does", "False alarms (", "Misses (", "Closest to the threshold (14)"):
         assert heading in page, heading
     assert "People disagree (1)" in page
     assert "damaged or incomplete" in page
@@ -164,7 +142,7 @@ def test_the_choices_count_what_is_confirmed(client: TestClient, story: None) ->
     options = re.findall(r"<option[^>]*>([^<]+)</option>", page)
     assert len(options) >= 10
     assert sum("(now)" in option for option in options) == 1
-    assert all("of 6 normal ones abnormal" in option and "of 6 abnormal ones found" in option for option in options)
+    assert all("of 7 normal ones abnormal" in option and "of 7 abnormal ones found" in option for option in options)
 
 
 def test_events_tell_the_progress_until_all_is_done(client: TestClient, story: None, services: Services) -> None:
@@ -187,7 +165,7 @@ def test_an_unknown_version_is_refused(client: TestClient, story: None, services
 
 def test_downloads(client: TestClient, story: None, normal_pictures: list[Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(client.get(f"/projects/{PROJECT}/cases.csv").text)))
-    assert len(rows) == 12
+    assert len(rows) == 14
     assert {row["confirmed"] for row in rows} == {"normal", "abnormal"}
     model = AnomalyDetector.from_bytes(client.get(f"/projects/{PROJECT}/model").content)
     assert model.predict(normal_pictures[:1])[0].raw_score > 0

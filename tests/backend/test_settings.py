@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from backend.settings import SettingsInvalid, load_settings
+from backend.settings import Settings, SettingsInvalid, load_settings
 
 
 def test_the_defaults_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +43,9 @@ def test_all_faults_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret")
     assert "very-secret" not in repr(load_settings())
+
+
+def test_every_setting_is_documented() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "settings.md").read_text()
+    named = set(re.findall(r"`([A-Z][A-Z_]+)`", page)) - {"DEBUG", "INFO", "WARNING", "ERROR"}
+    assert named == {name.upper() for name in Settings.model_fields}

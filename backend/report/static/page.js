@@ -25,10 +25,10 @@ function slide(form) {
   const select = form.querySelector("select");
   const slider = form.querySelector("input[type=range]");
   const moved = form.querySelector("[data-moved]");
-  const now = choices[in_force].raw_score;
+  const now = choices[in_force];
 
   function show() {
-    const threshold = choices[select.selectedIndex].raw_score;
+    const threshold = choices[select.selectedIndex];
     const changed = cases.filter((one) => one.raw_score > now !== one.raw_score > threshold);
     moved.replaceChildren();
     const text = document.createElement("p");
@@ -51,16 +51,19 @@ function slide(form) {
       picture.src = `${form.dataset.project}/pictures/${one.task_id}.jpg?kind=plain`;
       const called = one.raw_score > threshold ? "abnormal" : "normal";
       picture.alt = `Task ${one.task_id}`;
+      const link = document.createElement("a");
+      link.href = `${form.dataset.studio}/projects/${form.dataset.project}/data?task=${one.task_id}`;
+      link.append(picture);
       const text = document.createElement("span");
       text.textContent = `${one.confirmed}, now called ${called}`;
       text.className = one.confirmed === called ? "good" : "bad";
-      item.append(picture, text);
+      item.append(link, text);
       list.append(item);
     }
     return list;
   }
 
-  slider.hidden = false;
+  form.querySelector("[data-slider]").hidden = false;
   slider.max = choices.length - 1;
   slider.value = select.selectedIndex;
   slider.addEventListener("input", () => {

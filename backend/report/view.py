@@ -1,0 +1,147 @@
+"""What a project's page shows, taken from its status, its evaluation and its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from backend.errors import UnknownProject
+from backend.registry import Registry
+
+Json = dict[str, Any]
+
+SHOWN = 12
+PARTS = (("dev", "Development"), ("test", "Test"), ("held_out", "Both"))
+
+
+def evaluation_of(project_id: int, registry: Registry, version: str | None = None) -> Json | None:
+    """Of one version, or of the one in charge; None where there is none yet."""
+    name = version or registry.current(project_id)
+    return registry.evaluation(project_id, name) if name else None
+
+
+def measured(project_id: int, registry: Registry, version: str | None = None) -> Json:
+    """The same. Raises UnknownProject where there is none yet, UnknownVersion for a name that is not known."""
+    if version:
+        registry.version(project_id, version)
+    found = evaluation_of(project_id, registry, version)
+    if found is None:
+        raise UnknownProject(f"project {project_id} has no model yet, so there is nothing to evaluate")
+    return found
+
+
+def address(evaluation: Json, task_id: int) -> str | None:
+    """Where the picture of a task is, if the project's page may show it."""
+    known: dict[str, str] = evaluation["pictures"]
+    others = (*evaluation.get("newest", ()), *evaluation.get("disputes", ()))
+    found = known.get(str(task_id)) or next((item["uri"] for item in others if item["task_id"] == task_id), None)
+    return None if found is None else str(found)
+
+
+def versions_of(project_id: int, registry: Registry) -> list[Json]:
+    """Every version with its numbers, the newest first."""
+    return [
+        {
+            "name": version.name,
+            "created_at": version.created_at,
+            "normals": version.normals,
+            "alarm_rate": version.alarm_rate,
+            **registry.summary(project_id, version.name),
+        }
+        for version in reversed(registry.versions(project_id))
+    ]
+
+
+def is_measured(version: Json) -> bool:
+    """Whether anything was confirmed while the version was in charge."""
+    held_out = version.get("held_out") or {}
+    return bool(held_out.get("normals") or held_out.get("abnormals"))
+
+
+def galleries(cases: list[Json]) -> list[Json]:
+    """Where it errs, and where it nearly does."""
+
+    def having(confirmed: str, predicted: str) -> list[Json]:
+        return [case for case in cases if (case["confirmed"], case["predicted"]) == (confirmed, predicted)]
+
+    alarms = sorted(having("normal", "abnormal"), key=lambda case: -case["score"])
+    misses = sorted(having("abnormal", "normal"), key=lambda case: case["score"])
+    close = sorted(cases, key=lambda case: abs(case["score"] - 0.5))
+    rows = [
+        ("alarms", "False alarms", "Confirmed normal, called abnormal; the worst first.", alarms),
+        ("misses", "Misses", "Confirmed abnormal, called normal; the worst first.", misses),
+        ("close", "Closest to the threshold", "A little more or less, and the verdict would be another.", close),
+    ]
+    return [
+        {"id": name, "title": title, "text": text, "total": len(found), "cases": found[:SHOWN]}
+        for name, title, text, found in rows
+    ]
+
+
+def in_force(evaluation: Json) -> int:
+    """Which of the choices is the threshold as it is."""
+    rates = [choice["alarm_rate"] for choice in evaluation.get("choices", ())]
+    rate = evaluation["threshold"]["alarm_rate"]
+    return rates.index(rate) if rate in rates else 0
+
+
+def slider(evaluation: Json) -> Json:
+    """What the page's script needs: the thresholds on offer, and the pictures that lie between them."""
+    offered = [choice["raw_score"] for choice in evaluation.get("choices", ())]
+    fields = ("task_id", "raw_score", "confirmed")
+    movable = [case for case in evaluation["cases"] if offered and min(offered) < case["raw_score"] <= max(offered)]
+    return {
+        "cases": [{name: case[name] for name in fields} for case in movable],
+        "choices": offered,
+        "in_force": in_force(evaluation),
+    }
+
+
+def compare(first: Json, second: Json) -> Json:
+    """Two evaluations on the pictures that both judged: how often each was right, and where they differ."""
+    before = {case["task_id"]: case for case in first["cases"]}
+    pairs = [(before[case["task_id"]], case) for case in second["cases"] if case["task_id"] in before]
+    moved = [
+        {
+            "task_id": new["task_id"],
+            "confirmed": new["confirmed"],
+            "first": {name: old[name] for name in ("predicted", "score")},
+            "second": {name: new[name] for name in ("predicted", "score")},
+            "better": new["predicted"] == new["confirmed"],
+        }
+        for old, new in pairs
+        if old["predicted"] != new["predicted"]
+    ]
+    return {
+        "first": first["model_version"],
+        "second": second["model_version"],
+        "compared": len(pairs),
+        "first_right": _right(old for old, _ in pairs),
+        "second_right": _right(new for _, new in pairs),
+        "moved": sorted(moved, key=lambda case: bool(case["better"])),
+    }
+
+
+def _right(cases: Iterable[Json]) -> int:
+    return sum(case["predicted"] == case["confirmed"] for case in cases)
+
+
+def next_step(status: Json, evaluation: Json | None) -> str:
+    """What to do next, in one sentence."""
+    if status["error"]:
+        return "Mend what the line above says; everything else goes on by itself."
+    if status["normals_needed"]:
+        return f"Tag {status['normals_needed']} more pictures as normal in Label Studio."
+    if evaluation is None:
+        return "Wait a moment: the first training comes by itself."
+    if status["disputed"]:
+        return "Settle the tasks on which people disagree."
+    if any(item["set_aside"] for item in evaluation["recheck"]):
+        return "Check the normal pictures that were set aside, below."
+    if status["normals"] < 20:
+        return "Tag more pictures as normal: from 20 on, some are kept to test the model with."
+    if evaluation["held_out"]["abnormals"] < 10:
+        return "Confirm abnormal pictures when you see some: ten show how many the model finds."
+    if status["problems"]:
+        return "See why some pictures could not be used, below."
+    return "Go on labelling; review the pictures closest to the threshold first."

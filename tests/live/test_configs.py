@@ -1,0 +1,51 @@
+"""The three labelling configs that come with it, each opened in a real Label Studio by a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from backend import configs
+from tests.live.conftest import LiveBackend, LiveStudio
+
+
+@pytest.fixture(scope="module")
+def backend(start_backend: Callable[..., LiveBackend]) -> LiveBackend:
+    return start_backend()
+
+
+@pytest.mark.parametrize("path", sorted(configs.FOLDER.glob("*.xml")), ids=lambda path: path.stem)
+def test_a_person_sees_what_the_config_asks_for(
+    path: Path,
+    studio: LiveStudio,
+    backend: LiveBackend,
+    page: Page,
+    screenshots: Path,
+    normal_pictures: list[Path],
+    abnormal_pictures: list[Path],
+) -> None:
+    project = studio.create_project(path.stem, path.read_text())
+    pictures = [(f"whole{number}.jpg", one.read_bytes()) for number, one in enumerate(normal_pictures[:10])]
+    studio.upload(project, [*pictures, ("cracked.jpg", abnormal_pictures[0].read_bytes())])
+    for task in studio.tasks(project):
+        if "whole" in task["data"]["image"]:
+            studio.annotate(task, "normal")
+    studio.call("POST", "/api/ml", json={"project": project, "url": backend.url, "title": "anomalies"})
+    backend.wait(project, lambda status: status["model_normals"] == 10, "a model of ten normal pictures")
+    cracked = next(task for task in studio.tasks(project) if "cracked" in task["data"]["image"])
+    result = cracked["predictions"][0]["result"]
+    page.goto(f"{studio.url}/projects/{project}/data?task={cracked['id']}")
+    expect(page.locator("input[name=abnormal]").first).to_be_checked(timeout=60_000)
+    expect(page.locator("input[name=normal]").first).not_to_be_checked()
+    boxes = [item for item in result if item["type"] == "rectanglelabels"]
+    assert bool(boxes) == ("regions" in path.stem)
+    places = page.locator(".lsf-outliner-item__title, .lsf-outliner").get_by_text("anomaly", exact=True)
+    expect(places).to_have_count(len(boxes))
+    if "score" in path.stem:
+        expect(page.locator("input[type=number]")).to_have_value(f"{round(cracked['predictions'][0]['score'], 3):g}")
+        expect(page.get_by_text("normal pictures:").first).to_be_visible()
+    page.wait_for_timeout(2000)  # the picture itself is drawn on a canvas, which tells nobody when it is done
+    page.screenshot(path=screenshots / f"config-{path.stem}.png")
