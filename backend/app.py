@@ -17,6 +17,7 @@ from backend.errors import (
     LabelConfigUnusable,
     NotAllowed,
     NotPossible,
+    Overloaded,
     QueueUnreachable,
     UnknownProject,
     UnknownVersion,
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 CONFIG_UNUSABLE = 422
+RETRY_AFTER = "5"
 KNOWN_ACTIONS = frozenset(
     f"{what}_{how}"
     for what in ("ANNOTATION", "ANNOTATIONS", "TASK", "TASKS", "PROJECT")
@@ -44,6 +46,7 @@ STATUS_OF = {
     NotPossible: 400,
     LabelConfigUnusable: CONFIG_UNUSABLE,
     QueueUnreachable: 503,
+    Overloaded: 503,
 }
 
 
@@ -129,8 +132,12 @@ def predict(body: PredictRequest, parts: Parts) -> Json:
         log.warning("project %s: %s", project_id, error)
         version = parts.predictor.version(project_id)
         return {"results": [empty_result(version, str(error)) for _ in body.tasks]}
-    with parts.measures.timed():
-        answer = parts.predictor.predict(project_id, body.tasks, config)
+    try:
+        with parts.measures.timed():
+            answer = parts.predictor.predict(project_id, body.tasks, config)
+    except Overloaded:
+        parts.jobs.request_sync(project_id)
+        raise
     _count(project_id, answer, config, parts)
     if not answer.in_time:
         parts.jobs.request_sync(project_id)
@@ -200,7 +207,7 @@ def _project_id(value: Any) -> int:
 def _explain(request: Request, error: Exception) -> Response:
     status_code = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     log.log(logging.ERROR if status_code >= 500 else logging.WARNING, "%s: %s", request.url.path, error)
-    headers = {"WWW-Authenticate": "Basic"} if status_code == 401 else None
+    headers = {401: {"WWW-Authenticate": "Basic"}, 503: {"Retry-After": RETRY_AFTER}}.get(status_code)
     return JSONResponse({"error": str(error)}, status_code, headers)
 
 

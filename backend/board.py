@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -21,6 +23,10 @@ Json = dict[str, Any]
 
 FAULTS = (redis.RedisError, sqlite3.Error, OSError)
 MOST_PROBLEMS = 200
+ENTRIES = (
+    "abnormals advice disputed error held_out last_training normals normals_needed progress syncing tasks title"
+    " training_normals updated_at without_image"
+).split()
 
 
 class Board:
@@ -31,7 +37,9 @@ class Board:
 
     def news(self, project_id: int) -> Json:
         """Everything known of a project. Raises QueueUnreachable."""
-        return self._read(_news_key(project_id)) or {}
+        values = {name: self._read(_news_key(project_id, name)) for name in ENTRIES}
+        news = {name: value for name, value in values.items() if value is not None}
+        return news | {"backfill": self._backfill(project_id)}
 
     def is_pending(self, project_id: int) -> bool:
         """Whether work on the project is asked for or going on. Raises QueueUnreachable."""
@@ -40,12 +48,31 @@ class Board:
         return asked or bool(news.get("syncing") or news.get("progress") or news.get("backfill"))
 
     def post(self, project_id: int, **news: Any) -> None:
-        """Adds or replaces entries."""
+        """Adds or replaces entries. Each has a place of its own, so that workers do not undo each other's news."""
         try:
-            known = self._queue.get(_news_key(project_id), peek=True) or {}
-            self._queue.put(_news_key(project_id), known | news | {"updated_at": now()})
+            for name, value in (news | {"updated_at": now()}).items():
+                self._queue.put(_news_key(project_id, name), value)
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
+
+    def start_backfill(self, project_id: int, version: str, total: int) -> str:
+        """Begins to count the predictions that are pushed; returns the name to count under."""
+        run = f"{version} {time.time_ns()}"
+        self._queue.put(_backfill_key(project_id), {"version": version, "run": run, "total": total})
+        return run
+
+    def count_backfill(self, run: str, count: int) -> None:
+        """Tells that so many more are done. Any number of workers may count at once."""
+        self._queue.storage.incr(run, count)
+
+    def _backfill(self, project_id: int) -> Json | None:
+        started = self._read(_backfill_key(project_id))
+        if not started:
+            return None
+        done = int(self._guard(lambda: self._queue.storage.incr(started["run"], 0)))
+        if done >= started["total"]:
+            return None
+        return {"version": started["version"], "done": done, "total": started["total"]}
 
     def problems(self, project_id: int) -> list[Json]:
         """Pictures that could not be used: {task_id, uri, reason, at}, by task. Raises QueueUnreachable."""
@@ -70,8 +97,11 @@ class Board:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
 
     def _read(self, key: str) -> Any:
+        return self._guard(lambda: self._queue.get(key, peek=True))
+
+    def _guard(self, ask: Callable[[], Any]) -> Any:
         try:
-            return self._queue.get(key, peek=True)
+            return ask()
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
@@ -81,8 +111,12 @@ def waiting_key(project_id: int) -> str:
     return f"waiting:{project_id}"
 
 
-def _news_key(project_id: int) -> str:
-    return f"news:{project_id}"
+def _news_key(project_id: int, name: str) -> str:
+    return f"news:{project_id}:{name}"
+
+
+def _backfill_key(project_id: int) -> str:
+    return f"backfill:{project_id}"
 
 
 def _problems_key(project_id: int) -> str:

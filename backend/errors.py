@@ -31,6 +31,18 @@ class QueueUnreachable(BackendError):
     """The job queue cannot be reached."""
 
 
+class LeaseLost(BackendError):
+    """Another worker may have taken over what this one was doing."""
+
+
+class Overloaded(BackendError):
+    """More is asked for at once than can be answered in time."""
+
+
+class StoreUnwritable(BackendError):
+    """The folder or bucket of the models cannot be written."""
+
+
 class UnknownVersion(BackendError):
     """A project has no model version of that name."""
 

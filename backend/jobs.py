@@ -6,14 +6,17 @@ A webhook is only a hint. However many arrive, a project gets one job once they 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
 
 from huey import Huey, crontab
-from huey.exceptions import TaskLockedException
 
 from backend.board import FAULTS, Board, waiting_key
-from backend.errors import BackendError, QueueUnreachable, StudioRefused, StudioUnreachable
+from backend.errors import BackendError, LeaseLost, QueueUnreachable, StoreUnwritable, StudioRefused, StudioUnreachable
+from backend.leases import Lease, Leases
 from backend.queue import open_queue
 from backend.registry import Registry
 from backend.settings import Settings
@@ -24,11 +27,12 @@ log = logging.getLogger(__name__)
 
 SYNC_PRIORITY = 10
 BACKFILL_PRIORITY = 1
-LOCK_SECONDS = 1800
+WATCH_SECONDS = 3
 RETRY_SECONDS = 15
 BUSY_SECONDS = 1
 MOST_RETRIES = 8
 LOST_AFTER = 300.0
+BACKWARDS = 5.0  # seconds from the future that mean that the clock was set back
 
 
 class Jobs:
@@ -44,6 +48,8 @@ class Jobs:
         self._trainer: Trainer | None = None
         self.queue: Huey = open_queue(settings)
         self.board = Board(self.queue)
+        self.leases = Leases(None if settings.embedded else self.queue.storage.conn)
+        self._missed = True
         self._sync_task = self.queue.task(name="sync", priority=SYNC_PRIORITY)(self._sync)
         self._backfill_task = self.queue.task(name="backfill", priority=BACKFILL_PRIORITY)(self._backfill)
         every = crontab(minute=f"*/{settings.reconcile_minutes}")
@@ -59,7 +65,7 @@ class Jobs:
         asked_at = time.time()
         try:
             if force:
-                self.queue.put(_forced_key(project_id), True)
+                self.queue.put(_forced_key(project_id), asked_at)
             self.queue.put(f"touched:{project_id}", asked_at)
             if self._is_first(project_id, asked_at):
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
@@ -71,7 +77,8 @@ class Jobs:
         key = waiting_key(project_id)
         if self.queue.put_if_empty(key, asked_at):
             return True
-        lost = asked_at - (self.queue.get(key, peek=True) or asked_at) > LOST_AFTER
+        waited = asked_at - (self.queue.get(key, peek=True) or asked_at)
+        lost = not -BACKWARDS <= waited <= LOST_AFTER
         if lost:
             self.queue.put(key, asked_at)
         return lost
@@ -94,13 +101,10 @@ class Jobs:
 
     def run_worker(self) -> None:
         """Works until told to stop (SIGTERM and SIGINT finish the job at hand first)."""
-        if self._settings.embedded:
-            self.queue.flush_locks(*(f"project:{project}" for project in self._registry.projects()))
         consumer = self.queue.create_consumer(
             workers=1, worker_type="thread", initial_delay=0.05, max_delay=0.25, graceful_signal="TERM"
         )
-        for project_id in self._registry.projects():
-            self._try_request(project_id)
+        threading.Thread(target=self._watch, daemon=True, name="watch").start()
         consumer.run()
 
     def reconcile(self) -> None:
@@ -108,31 +112,65 @@ class Jobs:
         for project_id in self._registry.projects():
             self._try_request(project_id)
 
+    def look_after(self) -> None:
+        """Finds work that was lost: with a worker that died, or with a queue that was away or has forgotten."""
+        try:
+            lost = self.leases.abandoned()
+            if self.queue.put_if_empty("alive", True) or self._missed:
+                self._missed = False
+                lost |= set(self._registry.projects())
+            for project_id in lost:
+                self.queue.delete(waiting_key(project_id))
+                self.request_sync(project_id)
+        except (*FAULTS, QueueUnreachable) as error:
+            self._missed = True
+            log.warning("the queue cannot be looked after: %s", error)
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self.look_after()
+            except Exception:
+                log.exception("looking after the queue failed")
+            time.sleep(WATCH_SECONDS)
+
     def _sync(self, project_id: int) -> None:
-        if self.queue.get(waiting_key(project_id), peek=True) is None:
-            return  # another job has done what this one was asked for
-        wait = self._calm_in(project_id)
-        if wait > 0:
-            self._sync_task.schedule(args=(project_id,), delay=wait)
-            return
+        with self._noticing():
+            if self.queue.get(waiting_key(project_id), peek=True) is None:
+                return  # another job has done what this one was asked for
+            wait = self._calm_in(project_id)
+            if wait > 0:
+                self._sync_task.schedule(args=(project_id,), delay=wait)
+            else:
+                self._sync_alone(project_id)
 
-        forced = False
-
-        def work(trainer: Trainer) -> None:
-            nonlocal forced
+    def _sync_alone(self, project_id: int) -> None:
+        def work(trainer: Trainer, lease: Lease) -> None:
             self.board.post(project_id, syncing=True)
-            self.queue.delete(waiting_key(project_id))
-            forced = bool(self.queue.get(_forced_key(project_id), peek=True))
-            self.queue.delete(_forced_key(project_id))
-            self._start_backfill(project_id, trainer.sync(project_id, force=forced))
+            try:
+                self.queue.delete(waiting_key(project_id))
+                wish = self.queue.get(_forced_key(project_id), peek=True)
+                to_fill = trainer.sync(project_id, force=bool(wish), check=lease.check)
+                if wish == self.queue.get(_forced_key(project_id), peek=True):
+                    self.queue.delete(_forced_key(project_id))
+                self._start_backfill(project_id, to_fill)
+            finally:
+                self.board.post(project_id, progress=None, syncing=False)
 
         def again(delay: float) -> None:
             self.queue.put_if_empty(waiting_key(project_id), time.time())
-            if forced:
-                self.queue.put(_forced_key(project_id), True)
             self._sync_task.schedule(args=(project_id,), delay=delay)
 
-        self._alone(project_id, work, again)
+        self._alone(f"project:{project_id}", project_id, work, again)
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """A queue that goes away in the midst of a job takes the job along: all projects are looked at again."""
+        try:
+            yield
+        except FAULTS as error:
+            self._missed = True
+            log.warning("the queue went away during a job: %s", error)
 
     def _calm_in(self, project_id: int) -> float:
         """Seconds until the project's webhooks have calmed down, or have kept us waiting long enough."""
@@ -143,51 +181,50 @@ class Jobs:
             return 0.0
         calm = touched + self._settings.debounce_seconds - now
         patience = waiting_since + self._settings.debounce_max_seconds - now
+        if max(touched, waiting_since) > now + BACKWARDS:
+            return 0.0
         return float(min(calm, patience))
 
     def _start_backfill(self, project_id: int, task_ids: list[int]) -> None:
-        version = self._registry.current(project_id)
-        size = self._settings.backfill_chunk
-        news = {"version": version, "done": 0, "total": len(task_ids)} if task_ids else None
-        self.board.post(project_id, backfill=news)
-        for start in range(0, len(task_ids), size):
-            self._backfill_task(project_id, version, task_ids[start : start + size])
+        """Makes one job of each block of task ids, so that no two workers ever work on the same task."""
+        version = self._registry.current(project_id) or ""
+        run = self.board.start_backfill(project_id, version, len(task_ids))
+        for block, ids in groupby(sorted(task_ids), key=lambda task_id: task_id // self._settings.backfill_chunk):
+            self._backfill_task(project_id, version, block, list(ids), run)
 
-    def _backfill(self, project_id: int, version: str, task_ids: list[int]) -> None:
-        def work(trainer: Trainer) -> None:
-            trainer.backfill(project_id, version, task_ids)
-            self._count_backfill(project_id, version, len(task_ids))
+    def _backfill(self, project_id: int, version: str, block: int, task_ids: list[int], run: str) -> None:
+        def work(trainer: Trainer, lease: Lease) -> None:
+            trainer.backfill(project_id, version, task_ids, check=lease.check)
+            self.board.count_backfill(run, len(task_ids))
 
         def again(delay: float) -> None:
-            self._backfill_task.schedule(args=(project_id, version, task_ids), delay=delay)
+            self._backfill_task.schedule(args=(project_id, version, block, task_ids, run), delay=delay)
 
-        self._alone(project_id, work, again)
+        with self._noticing():
+            self._alone(f"project:{project_id}:block:{block}", project_id, work, again)
 
-    def _count_backfill(self, project_id: int, version: str, count: int) -> None:
-        news = self.board.news(project_id).get("backfill")
-        if news and news["version"] == version:
-            done = news["done"] + count
-            self.board.post(project_id, backfill=news | {"done": done} if done < news["total"] else None)
-
-    def _alone(self, project_id: int, work: Callable[[Trainer], None], again: Callable[[float], None]) -> None:
-        """Does `work` while no other worker works on the project; tries later what fails for a passing reason.
+    def _alone(
+        self,
+        name: str,
+        project_id: int,
+        work: Callable[[Trainer, Lease], None],
+        again: Callable[[float], None],
+    ) -> None:
+        """Does `work` while no other worker holds the lease `name`; tries later what fails for a passing reason.
 
         again: asks for the same job once more, in so many seconds.
         """
-        lock = self.queue.lock_task(f"project:{project_id}", None if self._settings.embedded else LOCK_SECONDS)
-        try:
-            lock.acquire()
-        except TaskLockedException:
-            again(BUSY_SECONDS)
-            return
-        try:
-            work(self._work())
-            self.queue.delete(f"failures:{project_id}")
-        except Exception as error:
-            self._failed(project_id, error, again)
-        finally:
-            self.board.post(project_id, progress=None, syncing=False)
-            lock.clear()
+        with self.leases.hold(name, project_id) as lease:
+            if lease is None:
+                again(BUSY_SECONDS)
+                return
+            try:
+                work(self._work(), lease)
+                self.queue.delete(f"failures:{project_id}")
+            except FAULTS:
+                raise
+            except Exception as error:
+                self._failed(project_id, error, again)
 
     def _failed(self, project_id: int, error: Exception, again: Callable[[float], None]) -> None:
         """Tells what went wrong and plans another try where one can help; the reconcile is the last resort."""
@@ -224,4 +261,4 @@ def _passing(error: Exception) -> bool:
     """Whether the same job may well succeed later."""
     if isinstance(error, StudioRefused):
         return error.status >= 500 or error.status == 429
-    return isinstance(error, StudioUnreachable | QueueUnreachable)
+    return isinstance(error, StudioUnreachable | QueueUnreachable | LeaseLost | StoreUnwritable)

@@ -10,16 +10,19 @@ from typing import Any
 
 from backend.board import Board
 from backend.dataset import image_uri
+from backend.errors import Overloaded, UnknownVersion
 from backend.labels import LabelConfig
 from backend.pictures import Pictures
 from backend.registry import Registry
 from backend.results import prediction_result
 from backend.settings import Settings
 from model.embedding import Embedding
+from model.errors import ArtifactInvalid
 
 Json = dict[str, Any]
 
 UNTRAINED = "untrained"
+MOST_WAITING = 8
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class Predictor:
         self._pictures = pictures
         self._board = board
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST_WAITING)
 
     def version(self, project_id: int) -> str:
         """The promoted version's name, or UNTRAINED."""
@@ -57,11 +61,25 @@ class Predictor:
         version = self._registry.current(project_id)
         if version is None:
             return Answer([empty_result(UNTRAINED, "there is no model yet") for _ in tasks])
-        deadline = time.monotonic() + self._seconds
-        with self._lock:
-            answer = self._answer(project_id, version, tasks, config, deadline)
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(f"{MOST_WAITING} requests wait already; a background job sends what is missing")
+        try:
+            answer = self._in_turn(project_id, version, tasks, config)
+        finally:
+            self._places.release()
         self._board.note_pictures(project_id, answer.failed, answer.solved)
         return answer
+
+    def _in_turn(self, project_id: int, version: str, tasks: Sequence[Any], config: LabelConfig) -> Answer:
+        deadline = time.monotonic() + self._seconds
+        if not self._lock.acquire(timeout=self._seconds):
+            raise Overloaded("the requests before this one took too long; a background job sends what is missing")
+        try:
+            return self._answer(project_id, version, tasks, config, deadline)
+        except (ArtifactInvalid, UnknownVersion) as error:
+            return Answer([empty_result(version, str(error)) for _ in tasks], in_time=False)
+        finally:
+            self._lock.release()
 
     def _answer(
         self, project_id: int, version: str, tasks: Sequence[Any], config: LabelConfig, deadline: float

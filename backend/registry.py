@@ -13,6 +13,7 @@ A version is complete once its manifest is there; the manifest is written last.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import posixpath
 import threading
@@ -24,8 +25,10 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from backend.errors import UnknownVersion
+from backend.errors import StoreUnwritable, UnknownVersion
 from model.detector import AnomalyDetector
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -221,7 +224,11 @@ class Registry:
 
     def _read_json(self, project_id: int, *parts: str) -> Json | None:
         content = self._read(project_id, *parts)
-        return None if content is None else json.loads(content)
+        try:
+            return None if content is None else json.loads(content)
+        except ValueError:
+            log.error("%s is damaged and counts as missing", self._path(project_id, *parts))
+            return None
 
     def _write_json(self, content: Json, project_id: int, *parts: str) -> None:
         self._write(json.dumps(content, indent=1, sort_keys=True).encode(), project_id, *parts)
@@ -229,13 +236,27 @@ class Registry:
     def _write(self, content: bytes, project_id: int, *parts: str) -> None:
         """All or nothing: in a folder the whole file is moved into place; object stores do so by nature."""
         path = self._path(project_id, *parts)
-        if not isinstance(self._fs, LocalFileSystem):
-            self._fs.pipe_file(path, content)
-            return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(f"{path}.{os.getpid()}.{threading.get_ident()}.partial")
-        partial.write_bytes(content)
+        try:
+            if isinstance(self._fs, LocalFileSystem):
+                _replace(Path(path), content)
+            else:
+                self._fs.pipe_file(path, content)
+        except OSError as error:
+            raise StoreUnwritable(f"{path} cannot be written: {error}; make room or check MODEL_DIR") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """On the disk before it is in place, so that not even a power cut leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(f"{path}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def now() -> str:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from backend.board import Board
 from backend.choices import cheapest
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
 from backend.drift import drift, newest_predictions
-from backend.errors import BackendError
+from backend.errors import BackendError, UnknownVersion
 from backend.labels import LabelConfig, parse_config
 from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
@@ -25,7 +25,7 @@ from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
 from model.detector import SIZED, AnomalyDetector, DetectorConfig
 from model.embedding import Embedding
-from model.errors import NotEnoughNormals
+from model.errors import ArtifactInvalid, NotEnoughNormals
 from model.tiling import AUTO, WHOLE, choose_tiles
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 FEW_NORMALS = 300
+
+
+def _always() -> None:
+    """Nobody else can take over."""
 
 
 class Trainer:
@@ -47,10 +51,11 @@ class Trainer:
         self._pictures = pictures
         self._board = board
 
-    def sync(self, project_id: int, *, force: bool = False) -> list[int]:
+    def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int]:
         """Brings the project up to date with its labels; returns the tasks that need a prediction.
 
-        force: train even where there is too little new to be worth it (Start Training).
+        force: train even where there is too little new to be worth it (Start Training). check: raises where another
+        worker has taken over.
         """
         self._registry.remember(project_id)
         self._sign_webhook(project_id)
@@ -66,15 +71,18 @@ class Trainer:
         why = why_train(dataset, current, self._settings, wanted_recipe, force=force)
         if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
             log.info("project %s: training, because %s", project_id, why)
-            current = self._train(project_id, dataset, wanted, current, why)
+            current = self._train(project_id, dataset, wanted, current, why, check)
         elif current:
             self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
         if current is None:
             return []
+        check()
         self._announce(project_id, current.name)
         return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
 
-    def backfill(self, project_id: int, version: str, task_ids: Sequence[int]) -> None:
+    def backfill(
+        self, project_id: int, version: str, task_ids: Sequence[int], *, check: Callable[[], None] = _always
+    ) -> None:
         """Pushes predictions of `version` to those of the tasks that still lack them."""
         if self._registry.current(project_id) != version:
             return  # superseded; the newer version has its own backfill
@@ -90,7 +98,9 @@ class Trainer:
             else:
                 failed[task_id] = (uri, str(item))
         self._board.note_pictures(project_id, failed, solved=[row["task"] for row in predictions])
-        self._push(project_id, tasks, predictions)
+        check()
+        if self._registry.current(project_id) == version:
+            self._push(project_id, tasks, predictions)
 
     # Steps
 
@@ -113,7 +123,14 @@ class Trainer:
 
     def _current(self, project_id: int) -> ModelVersion | None:
         name = self._registry.current(project_id)
-        return self._registry.version(project_id, name) if name else None
+        if name is None:
+            return None
+        try:
+            self._registry.detector(project_id, name)
+            return self._registry.version(project_id, name)
+        except (ArtifactInvalid, UnknownVersion) as error:
+            log.error("project %s: %s; it is trained again from the labels", project_id, error)
+            return None
 
     def _post_counts(self, project_id: int, dataset: Dataset, tasks: int) -> None:
         self._board.post(
@@ -131,7 +148,13 @@ class Trainer:
         )
 
     def _train(
-        self, project_id: int, dataset: Dataset, config: DetectorConfig, current: ModelVersion | None, why: str
+        self,
+        project_id: int,
+        dataset: Dataset,
+        config: DetectorConfig,
+        current: ModelVersion | None,
+        why: str,
+        check: Callable[[], None],
     ) -> ModelVersion | None:
         """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
         started = time.monotonic()
@@ -163,6 +186,7 @@ class Trainer:
         evaluation = report(project_id, name, detector, dataset, cases) | {"saving": saving}
         if current and before:
             evaluation["changes"] = changes(current.name, before, cases)
+        check()
         self._registry.save(version, detector, evaluation)
         log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
         if current and worse_on_test(cases, before):
@@ -171,6 +195,7 @@ class Trainer:
             self._registry.pass_over(project_id, name)
             self._board.post(project_id, last_training=_outcome(version, why, refusal))
             return current
+        check()
         self._registry.promote(project_id, name, why)
         self._board.post(project_id, last_training=_outcome(version, why, "promoted"))
         return version

@@ -38,7 +38,7 @@ class FakeTrainer:
         self.most_running = 0
         self.pause = 0.0
 
-    def sync(self, project_id: int, *, force: bool = False) -> list[int]:
+    def sync(self, project_id: int, *, force: bool = False, check: Any = None) -> list[int]:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         time.sleep(self.pause)
@@ -48,7 +48,7 @@ class FakeTrainer:
             raise self.faults.pop(0)
         return self.to_fill
 
-    def backfill(self, project_id: int, version: str, task_ids: list[int]) -> None:
+    def backfill(self, project_id: int, version: str, task_ids: list[int], *, check: Any = None) -> None:
         self.backfills.append((project_id, version, task_ids))
 
 
@@ -229,3 +229,46 @@ def test_messages_are_json(services: Services) -> None:
     assert stored
     assert all(item.startswith(b'{"message"') for item in stored)
     assert JsonSerializer()._deserialize(stored[0]).args == [4]
+
+
+def test_a_clock_that_is_set_back_delays_nothing(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    future = time.time() + 3600
+    jobs.queue.put("waiting:4", future)
+    jobs.queue.put("touched:4", future)
+    jobs.request_sync(4)
+    eventually(lambda: trainer.syncs)
+
+
+def test_workers_share_the_chunks_of_a_backfill_but_never_one_of_them(queued: Settings) -> None:
+    jobs = Jobs(queued, Registry(queued.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
+    with jobs.leases.hold("block:1", 4) as first, jobs.leases.hold("block:2", 4) as second:
+        assert first
+        assert second
+        with jobs.leases.hold("block:1", 4) as third:
+            assert third is None
+    with jobs.leases.hold("block:1", 4) as again:
+        assert again
+        again.check()
+
+
+def test_news_of_two_workers_do_not_undo_each_other(queued: Settings) -> None:
+    jobs = Jobs(queued, Registry(queued.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
+    run = jobs.board.start_backfill(4, "v1", 80)
+    threads = [
+        threading.Thread(target=lambda name=name: [count(jobs, run, name, number) for number in range(10)])  # type: ignore[misc]
+        for name in ("tasks", "normals", "abnormals", "held_out")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    news = jobs.board.news(4)
+    assert [news[name] for name in ("tasks", "normals", "abnormals", "held_out")] == [9, 9, 9, 9]
+    assert news["backfill"]["done"] == 40
+
+
+def count(jobs: Jobs, run: str, name: str, number: int) -> None:
+    jobs.board.post(4, **{name: number})
+    jobs.board.count_backfill(run, 1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,20 @@ def test_what_was_passed_over_stays_so_until_it_is_promoted(root: str, detector:
     registry.promote(2, "v2", "after all")
     assert not registry.is_passed_over(2, "v2")
     assert [promotion["version"] for promotion in registry.promotions(2)] == ["v1", "v1", "v2"]
+
+
+def test_a_damaged_pointer_counts_as_missing_and_a_full_disk_is_named(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path))
+    registry.remember(3)
+    (tmp_path / "3" / "current.json").write_text('{"version": "v')
+    assert registry.current(3) is None
+    child = (
+        "import resource, sys; from backend.registry import Registry; from backend.errors import StoreUnwritable\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "try: Registry(sys.argv[1]).set_alarm_rate(3, 0.1)\n"
+        "except StoreUnwritable as error: sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", child, str(tmp_path)], timeout=60).returncode == 7
+    assert not list(tmp_path.glob("**/*.partial"))
+    assert registry.rules(3) == []

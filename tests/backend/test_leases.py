@@ -1,0 +1,86 @@
+"""A worker killed at work, over a real Redis: its project is free again, and is looked at again, within seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from backend import leases
+from backend.errors import LeaseLost
+from backend.jobs import Jobs
+from backend.leases import LEASE_SECONDS, Leases
+from backend.registry import Registry
+from backend.settings import Settings
+from tests.backend.test_jobs import FakeTrainer, eventually, redis_url
+
+__all__ = ["redis_url"]
+
+HOLD = """
+import sys, time, redis
+from backend.leases import Leases
+with Leases(redis.Redis.from_url(sys.argv[1])).hold("project:4", 4) as lease:
+    print(bool(lease), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def shared(redis_url: str, settings: Settings) -> Settings:
+    url = f"{redis_url}/15"
+    redis.Redis.from_url(url).flushdb()
+    return settings.model_copy(update={"queue_url": url})
+
+
+@pytest.fixture
+def holder(shared: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, shared.queue_url], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == b"True\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_work_of_a_killed_worker_is_found_and_asked_for_again(
+    shared: Settings, holder: subprocess.Popen[bytes]
+) -> None:
+    jobs = Jobs(shared, Registry(shared.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
+    jobs.look_after()
+    assert jobs.waiting() == 0
+    with jobs.leases.hold("project:4", 4) as lease:
+        assert lease is None
+    holder.kill()
+    killed = time.monotonic()
+
+    def asked_again() -> bool:
+        jobs.look_after()
+        return jobs.waiting() == 1
+
+    eventually(asked_again, LEASE_SECONDS + 10)
+    assert time.monotonic() - killed < LEASE_SECONDS + 5
+    with jobs.leases.hold("project:4", 4) as lease:
+        assert lease is not None
+
+
+def test_a_holder_keeps_its_lease_and_knows_when_it_is_lost(shared: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 1.0)
+    client = redis.Redis.from_url(shared.queue_url)
+    held = Leases(client)
+    with held.hold("project:5", 5) as lease:
+        assert lease
+        time.sleep(2)
+        lease.check()
+        client.flushdb()  # Redis came back with nothing
+        time.sleep(1.5)
+        lease.check()
+        assert held.abandoned() == set()
+        client.set(f"{leases.PREFIX}project:5", "someone else")
+        time.sleep(1.5)
+        with pytest.raises(LeaseLost):
+            lease.check()
+    assert client.get(f"{leases.PREFIX}project:5") == b"someone else"
