@@ -13,6 +13,7 @@ import redis
 from huey import Huey
 
 from backend.errors import QueueUnreachable
+from backend.media import shown
 from backend.registry import now
 
 log = logging.getLogger(__name__)
@@ -57,12 +58,12 @@ class Board:
     ) -> None:
         """Notes which tasks' pictures failed, {task id: (uri, reason)}, and which work (again)."""
         for task_id, (uri, reason) in failed.items():
-            log.warning("project %s, task %s: %s: %s", project_id, task_id, uri[:200], reason)
+            log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
         try:
             known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
             kept = {key: value for key, value in known.items() if int(key) not in (solved or ())}
             for task_id, (uri, reason) in failed.items():
-                kept[str(task_id)] = {"task_id": task_id, "uri": uri[:500], "reason": reason, "at": now()}
+                kept[str(task_id)] = {"task_id": task_id, "uri": shown(uri), "reason": reason, "at": now()}
             if kept != known:
                 newest = sorted(kept.items(), key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
                 self._queue.put(_problems_key(project_id), dict(newest))
