@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import re
 import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,12 +25,14 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from backend.errors import UnknownVersion
+from backend.errors import UnknownProject, UnknownVersion
 from model.detector import AnomalyDetector
 
 Json = dict[str, Any]
 
 MOST_PROMOTIONS = 100
+HIGHEST_ID = 2**63 - 1
+VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +178,8 @@ class Registry:
             loaded = self._loaded.get(project_id)
             if loaded and loaded[0] == name:
                 return loaded[1]
-        content = self._read(project_id, "versions", name, "model.safetensors")
-        if content is None:
+        content = VERSION_NAME.fullmatch(name) and self._read(project_id, "versions", name, "model.safetensors")
+        if not content:
             raise UnknownVersion(f"project {project_id} has no model version {name!r}")
         detector = AnomalyDetector.from_bytes(content)
         with self._lock:
@@ -186,7 +189,7 @@ class Registry:
     # Files
 
     def _manifest(self, project_id: int, name: str) -> ModelVersion | None:
-        if "/" in name or name.startswith("."):
+        if not VERSION_NAME.fullmatch(name):
             return None
         content = self._read_json(project_id, "versions", name, "manifest.json")
         if content is None:
@@ -195,6 +198,8 @@ class Registry:
         return ModelVersion(**content | tasks)
 
     def _path(self, project_id: int, *parts: str) -> str:
+        if not 0 <= project_id <= HIGHEST_ID:
+            raise UnknownProject(f"{str(project_id)[:20]} is not a project's id")
         return posixpath.join(self._root, str(project_id), *parts)
 
     def _read(self, project_id: int, *parts: str) -> bytes | None:

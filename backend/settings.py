@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = SecretStr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     predict_seconds: float = Field(80.0, gt=0)
+    body_max_mb: float = Field(100.0, gt=0)
 
     # Labels
     normal_labels: Names = ()
