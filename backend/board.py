@@ -13,6 +13,7 @@ import redis
 from huey import Huey
 
 from backend.errors import QueueUnreachable
+from backend.logs import about
 from backend.media import shown
 from backend.registry import now
 
@@ -58,7 +59,8 @@ class Board:
     ) -> None:
         """Notes which tasks' pictures failed, {task id: (uri, reason)}, and which work (again)."""
         for task_id, (uri, reason) in failed.items():
-            log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
+            with about(project=project_id, task=task_id):
+                log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
         try:
             known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
             kept = {key: value for key, value in known.items() if int(key) not in (solved or ())}

@@ -14,6 +14,7 @@ from huey.exceptions import TaskLockedException
 
 from backend.board import FAULTS, Board, waiting_key
 from backend.errors import BackendError, QueueUnreachable, StudioRefused, StudioUnreachable
+from backend.logs import about
 from backend.queue import open_queue
 from backend.registry import Registry
 from backend.settings import Settings
@@ -180,14 +181,15 @@ class Jobs:
         except TaskLockedException:
             again(BUSY_SECONDS)
             return
-        try:
-            work(self._work())
-            self.queue.delete(f"failures:{project_id}")
-        except Exception as error:
-            self._failed(project_id, error, again)
-        finally:
-            self.board.post(project_id, progress=None, syncing=False)
-            lock.clear()
+        with about(project=project_id, version=self._registry.current(project_id)):
+            try:
+                work(self._work())
+                self.queue.delete(f"failures:{project_id}")
+            except Exception as error:
+                self._failed(project_id, error, again)
+            finally:
+                self.board.post(project_id, progress=None, syncing=False)
+                lock.clear()
 
     def _failed(self, project_id: int, error: Exception, again: Callable[[float], None]) -> None:
         """Tells what went wrong and plans another try where one can help; the reconcile is the last resort."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.backbone import BACKBONES
@@ -52,11 +53,12 @@ class Settings(BaseSettings):
     host: str = "0.0.0.0"  # noqa: S104 - a container's server must be reachable from outside
     port: int = Field(9090, ge=1, le=65535)
     basic_auth_user: str = ""
-    basic_auth_pass: SecretStr = SecretStr("")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), validate_default=True)
     viewer_user: str = ""
-    viewer_pass: SecretStr = SecretStr("")
+    viewer_pass: SecretStr = Field(SecretStr(""), validate_default=True)
     webhook_secret: SecretStr = SecretStr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
     predict_seconds: float = Field(80.0, gt=0)
     body_max_mb: float = Field(100.0, gt=0)
 
@@ -106,6 +108,43 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as http://localhost:8080")
         return value.rstrip("/")
 
+    @field_validator("label_studio_public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        return cls._check_url(value) if value else ""
+
+    @field_validator("label_studio_api_key", "webhook_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().strip()
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("holds blanks or letters that cannot be sent; copy it once more")
+        return SecretStr(text)
+
+    @field_validator("basic_auth_pass", "viewer_pass")
+    @classmethod
+    def _check_pair(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        user = str(info.field_name).replace("_pass", "_user")
+        if bool(info.data.get(user)) != bool(value.get_secret_value()):
+            raise ValueError(f"{user.upper()} and {str(info.field_name).upper()} go together: set both or neither")
+        if info.field_name == "viewer_pass" and info.data.get("viewer_user") and not info.data.get("basic_auth_user"):
+            raise ValueError("viewers make sense only where others need a password: set BASIC_AUTH_USER too")
+        return value
+
+    @field_validator("debounce_max_seconds")
+    @classmethod
+    def _check_patience(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("debounce_seconds", 0):
+            raise ValueError("must not be less than DEBOUNCE_SECONDS")
+        return value
+
+    @field_validator("backbone_weights")
+    @classmethod
+    def _check_weights(cls, value: Path | None) -> Path | None:
+        if value and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
     @field_validator("queue_url")
     @classmethod
     def _check_queue(cls, value: str) -> str:
@@ -148,8 +187,12 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = [
-            f"  {str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        ]
-        raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from error
+        faults = [f"  {_told(fault)}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
+        raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from None
+
+
+def _told(fault: ErrorDetails) -> str:
+    """The setting and what it was set to, unless that is or may hold a password."""
+    name = str(fault["loc"][0]).upper()
+    secret = name.endswith(("_KEY", "_PASS", "_SECRET")) or "@" in str(fault["input"])
+    return name if secret else f"{name}={fault['input']!r}"
