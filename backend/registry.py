@@ -17,7 +17,7 @@ import os
 import posixpath
 import re
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,17 @@ class Registry:
         names = [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(folder, detail=False)]
         found = [self._manifest(project_id, name) for name in names]
         return sorted((version for version in found if version), key=lambda version: version.created_at)
+
+    def prune(self, project_id: int, keep: int) -> list[str]:
+        """Deletes all but the newest `keep` versions, never the one in charge; returns the names of the deleted."""
+        names = [version.name for version in self.versions(project_id)]
+        current = self.current(project_id)
+        old = [name for name in names[: max(0, len(names) - keep)] if name != current]
+        for name in old:
+            # The manifest first: a version that is half deleted counts as none.
+            self._fs.rm_file(self._path(project_id, "versions", name, "manifest.json"))
+            self._fs.rm(self._path(project_id, "versions", name), recursive=True)
+        return old
 
     def version(self, project_id: int, name: str) -> ModelVersion:
         """One version. Raises UnknownVersion."""
@@ -194,8 +205,9 @@ class Registry:
         content = self._read_json(project_id, "versions", name, "manifest.json")
         if content is None:
             return None
+        known = {field.name: content[field.name] for field in fields(ModelVersion)}  # a newer release may write more
         tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks")}
-        return ModelVersion(**content | tasks)
+        return ModelVersion(**known | tasks)
 
     def _path(self, project_id: int, *parts: str) -> str:
         if not 0 <= project_id <= HIGHEST_ID:

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data/state")
     cache_dir: Path = Path("data/cache")
     cache_max_gb: float = Field(2.0, gt=0)
+    keep_versions: int = Field(0, ge=0)
     queue_url: str = ""
 
     # Server

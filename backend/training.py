@@ -174,6 +174,8 @@ class Trainer:
             self._board.post(project_id, last_training=_outcome(version, why, refusal))
             return current
         self._registry.promote(project_id, name, why)
+        if self._settings.keep_versions:
+            self._registry.prune(project_id, self._settings.keep_versions)
         self._board.post(project_id, last_training=_outcome(version, why, "promoted"))
         return version
 

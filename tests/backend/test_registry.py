@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,25 @@ def test_only_complete_versions_are_promoted(root: str, name: str) -> None:
     with pytest.raises(UnknownVersion):
         Registry(root).promote(2, name, "by mistake")
     assert Registry(root).current(2) is None
+
+
+def test_old_versions_go_but_never_the_one_in_charge(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    for number in range(5):
+        registry.save(make_version(name=f"v{number}", created_at=f"2026-01-01T00:00:0{number}"), detector, {})
+    registry.promote(2, "v1", "people chose it")
+    assert registry.prune(2, 2) == ["v0", "v2"]
+    assert [version.name for version in Registry(root).versions(2)] == ["v1", "v3", "v4"]
+    assert Registry(root).detector(2, "v1").to_bytes() == detector.to_bytes()
+    assert registry.prune(2, 2) == []
+
+
+def test_what_a_newer_release_adds_to_a_version_is_left_alone(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry = Registry(str(tmp_path))
+    registry.save(make_version(), detector, {})
+    manifest = tmp_path / "2/versions/v1/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"of the next release": 1}))
+    assert registry.version(2, "v1") == make_version(created_at=registry.version(2, "v1").created_at)
 
 
 def test_a_half_written_version_does_not_exist(tmp_path: Path, detector: AnomalyDetector) -> None:
