@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from backend.registry import Registry
 from model.detector import AnomalyDetector
 from model.errors import ArtifactInvalid
 from tests.conftest import make_version
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
 @pytest.fixture(params=["folder", "object store"])
@@ -43,6 +48,23 @@ def test_only_complete_versions_are_promoted(root: str, name: str) -> None:
     with pytest.raises(UnknownVersion):
         Registry(root).promote(2, name, "by mistake")
     assert Registry(root).current(2) is None
+
+
+def test_backup_and_restore_as_the_page_on_operating_says(
+    tmp_path: Path, detector: AnomalyDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry = Registry("data/models")
+    registry.save(make_version(), detector, {"held_out": 1})
+    registry.promote(2, "v1", "it is good")
+    backup, restore = re.findall(r"^(?:mkdir.*|tar .*)$", OPERATING.read_text(), re.MULTILINE)
+    subprocess.run(backup, shell=True, check=True)
+    shutil.rmtree("data")
+    subprocess.run(restore, shell=True, check=True)
+    again = Registry("data/models")
+    assert again.current(2) == "v1"
+    assert again.version(2, "v1") == registry.version(2, "v1")
+    assert again.detector(2, "v1").to_bytes() == detector.to_bytes()
 
 
 def test_old_versions_go_but_never_the_one_in_charge(root: str, detector: AnomalyDetector) -> None:
