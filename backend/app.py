@@ -10,11 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from backend import __version__, api
 from backend.access import Parts, authenticate, check_webhook
 from backend.errors import (
     LabelConfigUnusable,
+    MediaUnavailable,
     NotAllowed,
     NotPossible,
     Overloaded,
@@ -23,10 +25,11 @@ from backend.errors import (
     UnknownVersion,
 )
 from backend.labels import LabelConfig, parse_config
+from backend.limits import BodyLimit
 from backend.predicting import Answer, empty_result
 from backend.report.routes import projects_page, router
 from backend.services import Services
-from model.errors import AnomalyError
+from model.errors import AnomalyError, ImageUnreadable
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ STATUS_OF = {
     NotAllowed: 401,
     UnknownProject: 404,
     UnknownVersion: 404,
+    MediaUnavailable: 404,
+    ImageUnreadable: 404,
     NotPossible: 400,
     LabelConfigUnusable: CONFIG_UNUSABLE,
     QueueUnreachable: 503,
@@ -81,6 +86,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.add_exception_handler(AnomalyError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_request)
+    app.add_exception_handler(HTTPException, _explain_http)
+    app.add_middleware(BodyLimit, most_mb=services.settings.body_max_mb)
     protected = [Depends(authenticate)]
     app.get("/", dependencies=protected, include_in_schema=False)(home)
     app.get("/health")(health)
@@ -215,3 +222,9 @@ def _explain_request(request: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in faults)
     return JSONResponse({"error": f"the request cannot be understood: {told}"}, 400)
+
+
+def _explain_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

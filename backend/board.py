@@ -15,6 +15,8 @@ import redis
 from huey import Huey
 
 from backend.errors import QueueUnreachable
+from backend.logs import about
+from backend.media import shown
 from backend.registry import now
 
 log = logging.getLogger(__name__)
@@ -84,12 +86,13 @@ class Board:
     ) -> None:
         """Notes which tasks' pictures failed, {task id: (uri, reason)}, and which work (again)."""
         for task_id, (uri, reason) in failed.items():
-            log.warning("project %s, task %s: %s: %s", project_id, task_id, uri[:200], reason)
+            with about(project=project_id, task=task_id):
+                log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
         try:
             known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
             kept = {key: value for key, value in known.items() if int(key) not in (solved or ())}
             for task_id, (uri, reason) in failed.items():
-                kept[str(task_id)] = {"task_id": task_id, "uri": uri[:500], "reason": reason, "at": now()}
+                kept[str(task_id)] = {"task_id": task_id, "uri": shown(uri), "reason": reason, "at": now()}
             if kept != known:
                 newest = sorted(kept.items(), key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
                 self._queue.put(_problems_key(project_id), dict(newest))

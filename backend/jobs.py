@@ -17,6 +17,7 @@ from huey import Huey, crontab
 from backend.board import FAULTS, Board, waiting_key
 from backend.errors import BackendError, LeaseLost, QueueUnreachable, StoreUnwritable, StudioRefused, StudioUnreachable
 from backend.leases import Lease, Leases
+from backend.logs import about
 from backend.queue import open_queue
 from backend.registry import Registry
 from backend.settings import Settings
@@ -218,13 +219,14 @@ class Jobs:
             if lease is None:
                 again(BUSY_SECONDS)
                 return
-            try:
-                work(self._work(), lease)
-                self.queue.delete(f"failures:{project_id}")
-            except FAULTS:
-                raise
-            except Exception as error:
-                self._failed(project_id, error, again)
+            with about(project=project_id, version=self._registry.current(project_id)):
+                try:
+                    work(self._work(), lease)
+                    self.queue.delete(f"failures:{project_id}")
+                except FAULTS:
+                    raise
+                except Exception as error:
+                    self._failed(project_id, error, again)
 
     def _failed(self, project_id: int, error: Exception, again: Callable[[float], None]) -> None:
         """Tells what went wrong and plans another try where one can help; the reconcile is the last resort."""

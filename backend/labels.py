@@ -116,7 +116,7 @@ def _parse_xml(xml: str) -> ElementTree.Element:
         raise _unusable("it declares a document type, which Label Studio does not use")
     try:
         return ElementTree.fromstring(xml)  # noqa: S314 - entities are refused above
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise _unusable(f"it is not valid XML ({error})") from error
 
 

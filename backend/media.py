@@ -1,28 +1,31 @@
 """Fetches the pictures of tasks: bounded in bytes and time, and only from where it may.
 
-A token is sent to the Label Studio host and nowhere else. Other hosts must be named in MEDIA_HOSTS, and
-addresses inside private networks are refused unless MEDIA_ALLOW_PRIVATE says otherwise.
+A token is sent to the Label Studio host and nowhere else, and there only for pictures: a task must not make us read
+what its author may not. Other hosts must be named in MEDIA_HOSTS, and addresses inside private networks are refused
+unless MEDIA_ALLOW_PRIVATE says otherwise.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
-import socket
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from backend.errors import MediaUnavailable
+from backend.network import guarded_client, within
 from backend.settings import Settings
 from backend.studio import StudioAuth
 
 CLOUD_SCHEMES = frozenset(("s3", "gs", "azure-blob"))
 MOST_REDIRECTS = 5
 PARALLEL = 4
+PICTURE_PATHS = re.compile(r"/(data|storage-data)/|/(tasks|projects)/\d+/(presign|resolve)/")
 
 
 class Media:
@@ -30,16 +33,27 @@ class Media:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._studio = settings.label_studio_url
-        token = settings.label_studio_api_key.get_secret_value()
-        self._auth = StudioAuth(self._studio, token)
-        self._client = httpx.Client(timeout=httpx.Timeout(settings.media_timeout, connect=5.0))
+        self._studio = httpx.URL(settings.label_studio_url)
+        self._auth = StudioAuth(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+        timeout = httpx.Timeout(settings.media_timeout, connect=5.0)
+        self._direct = guarded_client(self._may_be_private, timeout)
+        self._by_proxy = httpx.Client(timeout=timeout) if getproxies() else None
 
     def fetch(self, uri: str, task_id: int) -> bytes:
         """The picture's bytes. Raises MediaUnavailable, which says why and what to do."""
         if uri.startswith("data:"):
             return _inline(uri)
-        return self._download(self._address(uri, task_id))
+        try:
+            with within(self._settings.media_timeout):
+                return self._download(self._address(uri, task_id))
+        except httpx.TimeoutException as error:
+            raise MediaUnavailable(
+                f"{shown(uri)} did not come within {self._settings.media_timeout:g} s (MEDIA_TIMEOUT)"
+            ) from error
+        except httpx.HTTPError as error:
+            raise MediaUnavailable(f"{shown(uri)} cannot be reached: {error}") from error
+        except (httpx.InvalidURL, ValueError) as error:
+            raise MediaUnavailable(f"{shown(uri)} is not an address that can be fetched") from error
 
     def fetch_each(self, items: Iterable[tuple[str, int]]) -> Iterator[bytes | MediaUnavailable]:
         """The bytes, or the reason why there are none, for each (uri, task id) in turn; some in parallel."""
@@ -53,70 +67,74 @@ class Media:
         with ThreadPoolExecutor(PARALLEL) as pool:
             yield from pool.map(attempt, items)
 
-    def _address(self, uri: str, task_id: int) -> str:
+    def _address(self, uri: str, task_id: int) -> httpx.URL:
         """Where to ask for it: Label Studio resolves its own paths and those of connected cloud storages."""
         if urlsplit(uri).scheme in CLOUD_SCHEMES:
             encoded = base64.urlsafe_b64encode(uri.encode()).decode()
-            return f"{self._studio}/tasks/{task_id}/presign/?fileuri={quote(encoded)}"
-        return urljoin(f"{self._studio}/", uri)
+            return httpx.URL(f"{self._studio}/tasks/{task_id}/presign/?fileuri={quote(encoded)}")
+        address = httpx.URL(urljoin(f"{self._studio}/", uri))
+        if self._is_studio(address) and _climbs(uri):
+            raise MediaUnavailable(f"{shown(uri)} leads out of the folder that it begins in")
+        return address
 
-    def _download(self, address: str) -> bytes:
+    def _download(self, address: httpx.URL) -> bytes:
         trusted = False
         for _ in range(MOST_REDIRECTS):
             self._check(address, trusted=trusted)
-            try:
-                answer = self._request(address)
-            except httpx.TimeoutException as error:
-                raise MediaUnavailable(
-                    f"{_shown(address)} did not come within {self._settings.media_timeout:g} s (MEDIA_TIMEOUT)"
-                ) from error
-            except httpx.HTTPError as error:
-                raise MediaUnavailable(f"{_shown(address)} cannot be reached: {error}") from error
+            answer = self._request(address)
             if isinstance(answer, bytes):
                 return answer
-            trusted = self._is_studio(address)  # Label Studio itself sends us to the storage's host
-            address = urljoin(address, answer)
-        raise MediaUnavailable(f"{_shown(address)} redirects too often")
+            trusted = self._takes_token(address)  # Label Studio itself sends us to the storage's host
+            address = address.join(answer)
+        raise MediaUnavailable(f"{shown(address)} redirects too often")
 
-    def _request(self, address: str) -> bytes | str:
+    def _request(self, address: httpx.URL) -> bytes | str:
         """The body, or the address that it redirects to."""
-        auth = self._auth if self._is_studio(address) else None
-        with self._client.stream("GET", address, auth=auth) as response:
+        auth = self._auth if self._takes_token(address) else None
+        with self._client(address).stream("GET", address, auth=auth) as response:
             if response.is_redirect:
                 return str(response.headers.get("location", ""))
             if response.is_error:
-                raise MediaUnavailable(_refusal(address, response.status_code, auth is not None))
+                raise MediaUnavailable(_refusal(address, response.status_code, self._is_studio(address)))
             return self._body(response, address)
 
-    def _body(self, response: httpx.Response, address: str) -> bytes:
+    def _client(self, address: httpx.URL) -> httpx.Client:
+        """Where a proxy is set, it makes the connection, by rules of its own."""
+        proxies = getproxies()
+        if self._by_proxy and ({address.scheme, "all"} & proxies.keys()) and not proxy_bypass(address.host):
+            return self._by_proxy
+        return self._direct
+
+    def _body(self, response: httpx.Response, address: httpx.URL) -> bytes:
         limit = int(self._settings.media_max_mb * 1_000_000)
         content = bytearray()
         for chunk in response.iter_bytes():
             content += chunk
             if len(content) > limit:
                 raise MediaUnavailable(
-                    f"{_shown(address)} is larger than {self._settings.media_max_mb:g} MB (MEDIA_MAX_MB)"
+                    f"{shown(address)} is larger than {self._settings.media_max_mb:g} MB (MEDIA_MAX_MB)"
                 )
         return bytes(content)
 
-    def _is_studio(self, address: str) -> bool:
+    def _is_studio(self, address: httpx.URL) -> bool:
         return _origin(address) == _origin(self._studio)
 
-    def _check(self, address: str, *, trusted: bool) -> None:
+    def _takes_token(self, address: httpx.URL) -> bool:
+        """Whether Label Studio keeps pictures there; its other pages are read as strangers read them."""
+        path = address.path.removeprefix(self._studio.path.rstrip("/"))
+        return self._is_studio(address) and PICTURE_PATHS.match(path) is not None
+
+    def _may_be_private(self, host: str, port: int) -> bool:
+        return self._settings.media_allow_private or (host, port) == _origin(self._studio)[1:]
+
+    def _check(self, address: httpx.URL, *, trusted: bool) -> None:
         """Refuses addresses that a task may not make us fetch."""
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise MediaUnavailable(f"{_shown(address)}: only http and https addresses are fetched")
-        if self._is_studio(address):
-            return
+        if address.scheme not in ("http", "https") or not address.host:
+            raise MediaUnavailable(f"{shown(address)}: only http and https addresses are fetched")
         allowed = self._settings.media_hosts
-        if not trusted and "*" not in allowed and parts.hostname not in allowed:
+        if not (trusted or self._is_studio(address) or "*" in allowed or address.host in allowed):
             raise MediaUnavailable(
-                f"pictures from {parts.hostname} are not allowed: add it to MEDIA_HOSTS if you trust it"
-            )
-        if not self._settings.media_allow_private and _is_private(parts.hostname):
-            raise MediaUnavailable(
-                f"{parts.hostname} is an address inside a private network: set MEDIA_ALLOW_PRIVATE=true to allow it"
+                f"pictures from {address.host} are not allowed: add it to MEDIA_HOSTS if you trust it"
             )
 
 
@@ -126,34 +144,34 @@ def _inline(uri: str) -> bytes:
         raise MediaUnavailable("the task's data: address is not base64")
     try:
         return base64.b64decode(payload, validate=True)
-    except binascii.Error as error:
+    except (binascii.Error, ValueError) as error:
         raise MediaUnavailable("the task's data: address is not valid base64") from error
 
 
-def _is_private(host: str) -> bool:
-    try:
-        found = socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise MediaUnavailable(f"the host {host} is unknown") from error
-    return any(not ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
+def _climbs(uri: str) -> bool:
+    """Whether a part of the path or query leads upwards, however it is written."""
+    return ".." in re.split(r"[/\\?&=#]", unquote(unquote(uri)))
 
 
-def _origin(address: str) -> tuple[str, str | None, int]:
-    parts = urlsplit(address)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+def _origin(address: httpx.URL) -> tuple[str, str, int]:
+    return address.scheme, address.host, address.port or (443 if address.scheme == "https" else 80)
 
 
-def _shown(address: str) -> str:
-    """An address without its query, which may hold a signature."""
-    return urlsplit(address)._replace(query="", fragment="").geturl()
+def shown(address: httpx.URL | str) -> str:
+    """An address as it may be told and logged: without a password, and without the query, which may be a signature."""
+    text = str(address)
+    if text.startswith("data:"):
+        return "data:..."
+    plain = re.split(r"[?#]", text, maxsplit=1)[0]
+    return re.sub(r"//[^/]*@", "//", plain)[:200]
 
 
-def _refusal(address: str, status: int, is_studio: bool) -> str:
+def _refusal(address: httpx.URL, status: int, is_studio: bool) -> str:
     if status in (401, 403) and is_studio:
         return (
-            f"Label Studio refuses {_shown(address)} ({status}): set LABEL_STUDIO_API_KEY to a token of a user who"
+            f"Label Studio refuses {shown(address)} ({status}): set LABEL_STUDIO_API_KEY to a token of a user who"
             " can see the project"
         )
     if status == 404:
-        return f"{_shown(address)} does not exist (404)"
-    return f"{_shown(address)} answered {status}"
+        return f"{shown(address)} does not exist (404)"
+    return f"{shown(address)} answered {status}"

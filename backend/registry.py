@@ -16,8 +16,9 @@ import json
 import logging
 import os
 import posixpath
+import re
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from backend.errors import StoreUnwritable, UnknownVersion
+from backend.errors import StoreUnwritable, UnknownProject, UnknownVersion
 from model.detector import AnomalyDetector
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ Json = dict[str, Any]
 
 MOST_PROMOTIONS = 100
 SUMMARY = ("evaluated_at", "threshold", "dev", "test", "held_out")
+HIGHEST_ID = 2**63 - 1
+VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,17 @@ class Registry:
         names = [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(folder, detail=False)]
         found = [self._manifest(project_id, name) for name in names]
         return sorted((version for version in found if version), key=lambda version: version.created_at)
+
+    def prune(self, project_id: int, keep: int) -> list[str]:
+        """Deletes all but the newest `keep` versions, never the one in charge; returns the names of the deleted."""
+        names = [version.name for version in self.versions(project_id)]
+        current = self.current(project_id)
+        old = [name for name in names[: max(0, len(names) - keep)] if name != current]
+        for name in old:
+            # The manifest first: a version that is half deleted counts as none.
+            self._fs.rm_file(self._path(project_id, "versions", name, "manifest.json"))
+            self._fs.rm(self._path(project_id, "versions", name), recursive=True)
+        return old
 
     def version(self, project_id: int, name: str) -> ModelVersion:
         """One version. Raises UnknownVersion."""
@@ -194,8 +208,8 @@ class Registry:
             loaded = self._loaded.get(project_id)
             if loaded and loaded[0] == name:
                 return loaded[1]
-        content = self._read(project_id, "versions", name, "model.safetensors")
-        if content is None:
+        content = VERSION_NAME.fullmatch(name) and self._read(project_id, "versions", name, "model.safetensors")
+        if not content:
             raise UnknownVersion(f"project {project_id} has no model version {name!r}")
         detector = AnomalyDetector.from_bytes(content)
         with self._lock:
@@ -205,15 +219,18 @@ class Registry:
     # Files
 
     def _manifest(self, project_id: int, name: str) -> ModelVersion | None:
-        if "/" in name or name.startswith("."):
+        if not VERSION_NAME.fullmatch(name):
             return None
         content = self._read_json(project_id, "versions", name, "manifest.json")
         if content is None:
             return None
+        known = {field.name: content[field.name] for field in fields(ModelVersion)}  # a newer release may write more
         tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks")}
-        return ModelVersion(**content | tasks)
+        return ModelVersion(**known | tasks)
 
     def _path(self, project_id: int, *parts: str) -> str:
+        if not 0 <= project_id <= HIGHEST_ID:
+            raise UnknownProject(f"{str(project_id)[:20]} is not a project's id")
         return posixpath.join(self._root, str(project_id), *parts)
 
     def _read(self, project_id: int, *parts: str) -> bytes | None:

@@ -14,8 +14,9 @@ from uvicorn.protocols.http import h11_impl
 
 from backend.app import CONFIG_UNUSABLE, create_app
 from backend.labels import EXAMPLE_CONFIG
+from backend.logs import set_up_logging
 from backend.services import build_services
-from backend.settings import Settings, load_settings
+from backend.settings import load_settings
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,6 @@ def work(*, with_parent: bool) -> int:
         threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
     build_services(settings).jobs.run_worker()
     return 0
-
-
-def set_up_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    for noisy in ("httpx", "httpcore", "huey", "PIL", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 class WorkerProcess:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -48,18 +48,21 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data/state")
     cache_dir: Path = Path("data/cache")
     cache_max_gb: float = Field(2.0, gt=0)
+    keep_versions: int = Field(0, ge=0)
     queue_url: str = ""
 
     # Server
     host: str = "0.0.0.0"  # noqa: S104 - a container's server must be reachable from outside
     port: int = Field(9090, ge=1, le=65535)
     basic_auth_user: str = ""
-    basic_auth_pass: SecretStr = SecretStr("")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), validate_default=True)
     viewer_user: str = ""
-    viewer_pass: SecretStr = SecretStr("")
+    viewer_pass: SecretStr = Field(SecretStr(""), validate_default=True)
     webhook_secret: SecretStr = SecretStr("")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
     predict_seconds: float = Field(80.0, gt=0)
+    body_max_mb: float = Field(100.0, gt=0)
 
     # Labels
     normal_labels: Names = ()
@@ -110,6 +113,43 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as http://localhost:8080")
         return value.rstrip("/")
 
+    @field_validator("label_studio_public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        return cls._check_url(value) if value else ""
+
+    @field_validator("label_studio_api_key", "webhook_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().strip()
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("holds blanks or letters that cannot be sent; copy it once more")
+        return SecretStr(text)
+
+    @field_validator("basic_auth_pass", "viewer_pass")
+    @classmethod
+    def _check_pair(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        user = str(info.field_name).replace("_pass", "_user")
+        if bool(info.data.get(user)) != bool(value.get_secret_value()):
+            raise ValueError(f"{user.upper()} and {str(info.field_name).upper()} go together: set both or neither")
+        if info.field_name == "viewer_pass" and info.data.get("viewer_user") and not info.data.get("basic_auth_user"):
+            raise ValueError("viewers make sense only where others need a password: set BASIC_AUTH_USER too")
+        return value
+
+    @field_validator("debounce_max_seconds")
+    @classmethod
+    def _check_patience(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("debounce_seconds", 0):
+            raise ValueError("must not be less than DEBOUNCE_SECONDS")
+        return value
+
+    @field_validator("backbone_weights")
+    @classmethod
+    def _check_weights(cls, value: Path | None) -> Path | None:
+        if value and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
     @field_validator("queue_url")
     @classmethod
     def _check_queue(cls, value: str) -> str:
@@ -131,16 +171,17 @@ class Settings(BaseSettings):
             parse_tiles(value)
         return value
 
-    @field_validator("roi", "ignore")
+    @field_validator("roi")
     @classmethod
-    def _check_rectangles(cls, value: str) -> str:
+    def _check_roi(cls, value: str) -> str:
         parse_rectangles(value)
         return value
 
-    @model_validator(mode="after")
-    def _check_area(self) -> Self:
-        Area(self.roi, self.ignore)
-        return self
+    @field_validator("ignore")
+    @classmethod
+    def _check_ignore(cls, value: str, info: ValidationInfo) -> str:
+        Area(info.data.get("roi", ""), value)
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -163,12 +204,12 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = [f"  {_option(fault)}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
-        raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from error
+        faults = [f"  {_told(fault)}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
+        raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from None
 
 
-def _option(fault: ErrorDetails) -> str:
-    """NAME=value; a fault between two options names both."""
-    if not fault["loc"]:
-        return "ROI, IGNORE"
-    return f"{str(fault['loc'][0]).upper()}={fault['input']!r}"
+def _told(fault: ErrorDetails) -> str:
+    """The setting and what it was set to, unless that is or may hold a password."""
+    name = str(fault["loc"][0]).upper()
+    secret = name.endswith(("_KEY", "_PASS", "_SECRET")) or "@" in str(fault["input"])
+    return name if secret else f"{name}={fault['input']!r}"

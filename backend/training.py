@@ -17,6 +17,7 @@ from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_u
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError, UnknownVersion
 from backend.labels import LabelConfig, parse_config
+from backend.logs import about
 from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
@@ -188,7 +189,8 @@ class Trainer:
             evaluation["changes"] = changes(current.name, before, cases)
         check()
         self._registry.save(version, detector, evaluation)
-        log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
+        with about(version=name):
+            log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
         if current and worse_on_test(cases, before):
             refusal = f"{name} orders the test pictures worse than {current.name} and was not promoted"
             log.warning("project %s: %s", project_id, refusal)
@@ -197,6 +199,8 @@ class Trainer:
             return current
         check()
         self._registry.promote(project_id, name, why)
+        if self._settings.keep_versions:
+            self._registry.prune(project_id, self._settings.keep_versions)
         self._board.post(project_id, last_training=_outcome(version, why, "promoted"))
         return version
 

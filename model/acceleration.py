@@ -40,11 +40,16 @@ class OpenVinoNetwork:
 
 
 def _compile(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    """By the front end itself: `openvino.convert_model` would report its use to another host."""
     import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that sizes become constants, as they should; that tracing is old
-        model = openvino.convert_model(network, example_input=torch.zeros(1, *shape))
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        traced = TorchScriptPythonDecoder(network, example_input=torch.zeros(1, *shape))
+        model = front_end.convert(front_end.load(traced))
     model.reshape([-1, *shape])
     options = {
         "INFERENCE_PRECISION_HINT": "f32",

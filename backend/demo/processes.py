@@ -31,7 +31,7 @@ class Program:
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
-        self._log = log
+        self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
@@ -47,10 +47,10 @@ class Program:
         """Raises DemoFailed, with the end of the log, when the program has stopped."""
         code = self._process.poll()
         if code is not None:
-            raise DemoFailed(f"{self.name} stopped with code {code}. The end of {self._log}:\n{self.tail()}")
+            raise DemoFailed(f"{self.name} stopped with code {code}. The end of {self.log}:\n{self.tail()}")
 
     def tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
     def wait_to_end(self, seconds: float) -> int:
         """Shows the seconds that pass until the program has ended; returns its exit code."""
@@ -75,7 +75,7 @@ class Program:
         with tqdm(desc=what, bar_format="{desc} ... {elapsed}", leave=False, disable=None) as clock:
             while not happened():
                 if time.monotonic() > deadline:
-                    raise DemoFailed(f"{what}: not done after {seconds:g} s. The end of {self._log}:\n{self.tail()}")
+                    raise DemoFailed(f"{what}: not done after {seconds:g} s. The end of {self.log}:\n{self.tail()}")
                 time.sleep(0.25)
                 clock.refresh()
 

@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
+import time
+from contextlib import suppress
 
+import httpcore
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from backend.errors import MediaUnavailable
-from backend.media import Media
+from backend.media import Media, shown
+from backend.network import is_public
 from backend.settings import Settings
 from tests.conftest import PictureServer
 
@@ -58,11 +66,161 @@ def test_endless_redirects_end(settings: Settings, picture_server: PictureServer
         "http://10.0.0.1/x",
         "http://169.254.169.254/latest/meta-data",
         "http://[::ffff:127.0.0.1]/x",
+        "http://[::127.0.0.1]/x",
+        "http://[64:ff9b::7f00:1]/x",
+        "http://[64:ff9b::a00:1]/x",
+        "http://[2002:7f00:1::]/x",
+        "http://[2001:0:a00:1::]/x",
+        "http://[fec0::1]/x",
+        "http://[fe80::1]/x",
+        "http://[fd00:ec2::254]/x",
+        "http://[ff02::1]/x",
+        "http://0/x",
+        "http://127.1/x",
+        "http://0177.0.0.1/x",
+        "http://100.64.0.1/x",
+        "http://224.0.0.1/x",
+        "http://168.63.129.16/x",
+        "http://someone@127.0.0.1/x",
+        "http://①②⑦.⓪.⓪.①/x",
+        "http://127。0。0。1/x",
     ],
 )
 def test_private_addresses_are_refused_however_they_are_written(settings: Settings, uri: str) -> None:
-    with pytest.raises(MediaUnavailable, match="private network"):
+    with pytest.raises(MediaUnavailable, match=r"private network|not an address"):
         fetch(settings, uri, media_hosts=("*",))
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+def test_public_addresses_are_known_as_such(address: str) -> None:
+    assert is_public(address)
+
+
+def test_a_name_cannot_change_its_address_after_the_check(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["8.8.8.8"])
+    connected: list[str] = []
+
+    def look_up(host: str, port: int, *rest: object, **more: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers, "127.0.0.1"), port))]
+
+    def connect(backend: object, host: str, *rest: object) -> None:
+        connected.append(host)
+        raise httpcore.ConnectError("this test connects nowhere")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
+    with pytest.raises(MediaUnavailable, match="cannot be reached"):
+        fetch(settings, "http://rebinding.example/x", media_hosts=("rebinding.example",))
+    assert connected == ["8.8.8.8"]
+    with pytest.raises(MediaUnavailable, match="private network"):
+        fetch(settings, "http://rebinding.example/x", media_hosts=("rebinding.example",))
+    assert connected == ["8.8.8.8"]
+
+
+def test_one_private_address_among_public_ones_is_enough_to_refuse(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *rest, **more: found)
+    with pytest.raises(MediaUnavailable, match="private network"):
+        fetch(settings, "http://two.example/x", media_hosts=("*",))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/api/users",
+        "/api/current-user/token",
+        "/user/logout",
+        "/tasks/1/presignature/",
+        "/data/../api/users",
+        "/data/upload/../../api/users",
+        "/data/%2e%2e/api/users",
+        "/data/%252e%252e/api/users",
+        "/data/..%2fapi/users",
+        "/data/..\\api\\users",
+        "/data/local-files/?d=../../etc/passwd",
+        "/data/local-files/?d=a/%2e%2e/%2e%2e/etc/passwd",
+        "//data/upload/x.jpg",
+    ],
+)
+def test_a_task_cannot_read_label_studio_with_our_token(
+    settings: Settings, picture_server: PictureServer, uri: str
+) -> None:
+    with pytest.raises(MediaUnavailable):
+        fetch(settings, uri)
+    assert all(token is None for _, token in picture_server.asked)
+
+
+def test_label_studio_below_a_folder_gets_the_token_for_its_pictures(
+    settings: Settings, picture_server: PictureServer
+) -> None:
+    picture_server.contents["/studio/data/upload/a.jpg"] = b"picture"
+    below = f"{picture_server.url}/studio"
+    assert fetch(settings, "/studio/data/upload/a.jpg", label_studio_url=below) == b"picture"
+    assert picture_server.asked == [("/studio/data/upload/a.jpg", f"Token {'f' * 40}")]
+
+
+def test_a_page_of_label_studio_cannot_send_us_to_hosts_that_are_not_allowed(
+    settings: Settings, picture_server: PictureServer
+) -> None:
+    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
+    picture_server.redirects["/user/login/?next=x"] = f"{elsewhere}/b.jpg"
+    with pytest.raises(MediaUnavailable, match="MEDIA_HOSTS"):
+        fetch(settings, "/user/login/?next=x", media_allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://[", "http://[::1", "http://a:b:c/", "http://a:99999/", "http://\x00/", "/data/\x00", "http://", "//["],
+)
+def test_what_is_no_address_is_refused(settings: Settings, uri: str) -> None:
+    with pytest.raises(MediaUnavailable):
+        fetch(settings, uri, media_hosts=("*",), media_timeout=1.0)
+
+
+def test_any_text_for_an_address_is_refused_in_words(settings: Settings) -> None:
+    media = Media(settings.model_copy(update={"label_studio_url": "http://127.0.0.1:1"}))
+
+    @given(st.text(max_size=60) | st.text(max_size=60).map(lambda text: f"http://{text}"))
+    @hypothesis_settings(max_examples=300, deadline=None)
+    def refused(uri: str) -> None:
+        with pytest.raises(MediaUnavailable):
+            media.fetch(uri, task_id=1)
+
+    refused()
+
+
+def test_neither_password_nor_signature_of_an_address_is_told(settings: Settings) -> None:
+    with pytest.raises(MediaUnavailable) as refusal:
+        fetch(settings, "https://someone:hidden@example.org/a.jpg?X-Amz-Signature=hidden#hidden")
+    assert "hidden" not in str(refusal.value)
+    assert shown("https://someone:hidden@example.org/a.jpg?X-Amz-Signature=hidden") == "https://example.org/a.jpg"
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_picture_that_drips_is_given_up_in_time(settings: Settings, part: str) -> None:
+    """Every read succeeds within the timeout; all of them together would take minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(1000)
+                if part == "body":
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                else:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                for _ in range(100):
+                    connection.sendall(b"x")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(MediaUnavailable, match=r"within 0\.5 s"):
+            fetch(settings, "/data/upload/a.jpg", label_studio_url=address, media_timeout=0.5)
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(

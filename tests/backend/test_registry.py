@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,8 @@ from backend.registry import Registry
 from model.detector import AnomalyDetector
 from model.errors import ArtifactInvalid
 from tests.conftest import make_version
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
 @pytest.fixture(params=["folder", "object store"])
@@ -44,6 +49,42 @@ def test_only_complete_versions_are_promoted(root: str, name: str) -> None:
     with pytest.raises(UnknownVersion):
         Registry(root).promote(2, name, "by mistake")
     assert Registry(root).current(2) is None
+
+
+def test_backup_and_restore_as_the_page_on_operating_says(
+    tmp_path: Path, detector: AnomalyDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry = Registry("data/models")
+    registry.save(make_version(), detector, {"held_out": 1})
+    registry.promote(2, "v1", "it is good")
+    backup, restore = re.findall(r"^(?:mkdir.*|tar .*)$", OPERATING.read_text(), re.MULTILINE)
+    subprocess.run(backup, shell=True, check=True)
+    shutil.rmtree("data")
+    subprocess.run(restore, shell=True, check=True)
+    again = Registry("data/models")
+    assert again.current(2) == "v1"
+    assert again.version(2, "v1") == registry.version(2, "v1")
+    assert again.detector(2, "v1").to_bytes() == detector.to_bytes()
+
+
+def test_old_versions_go_but_never_the_one_in_charge(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    for number in range(5):
+        registry.save(make_version(name=f"v{number}", created_at=f"2026-01-01T00:00:0{number}"), detector, {})
+    registry.promote(2, "v1", "people chose it")
+    assert registry.prune(2, 2) == ["v0", "v2"]
+    assert [version.name for version in Registry(root).versions(2)] == ["v1", "v3", "v4"]
+    assert Registry(root).detector(2, "v1").to_bytes() == detector.to_bytes()
+    assert registry.prune(2, 2) == []
+
+
+def test_what_a_newer_release_adds_to_a_version_is_left_alone(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry = Registry(str(tmp_path))
+    registry.save(make_version(), detector, {})
+    manifest = tmp_path / "2/versions/v1/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"of the next release": 1}))
+    assert registry.version(2, "v1") == make_version(created_at=registry.version(2, "v1").created_at)
 
 
 def test_a_half_written_version_does_not_exist(tmp_path: Path, detector: AnomalyDetector) -> None:

@@ -49,3 +49,25 @@ def test_every_setting_is_documented() -> None:
     page = (Path(__file__).parent.parent.parent / "docs" / "settings.md").read_text()
     named = set(re.findall(r"`([A-Z][A-Z_]+)`", page)) - {"DEBUG", "INFO", "WARNING", "ERROR"}
     assert named == {name.upper() for name in Settings.model_fields}
+
+
+def test_settings_that_do_not_go_together_are_named_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {
+        "BASIC_AUTH_USER": "someone",
+        "VIEWER_PASS": "very-secret",
+        "LABEL_STUDIO_API_KEY": "very secret",
+        "QUEUE_URL": "amqp://me:very-secret@x",
+        "DEBOUNCE_SECONDS": "90",
+        "BACKBONE_WEIGHTS": "/nowhere.pth",
+        "LOG_FORMAT": "xml",
+    }
+    for name, value in faults.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    told = str(refusal.value)
+    for name in ("BASIC_AUTH_PASS", "VIEWER_USER", "LABEL_STUDIO_API_KEY", "QUEUE_URL", "DEBOUNCE_MAX_SECONDS"):
+        assert name in told
+    assert "BACKBONE_WEIGHTS='/nowhere.pth'" in told
+    assert "LOG_FORMAT='xml'" in told
+    assert "very" not in told

