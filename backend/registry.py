@@ -90,6 +90,21 @@ class Registry:
         if not self.knows(project_id):
             self._write_json({"connected_at": now()}, project_id, "project.json")
 
+    def project(self, project_id: int) -> Json:
+        """What is known of a project: connected_at, backends, missing_since."""
+        return self._read_json(project_id, "project.json") or {}
+
+    def note(self, project_id: int, **facts: object) -> None:
+        """Adds to what is known of a project."""
+        self._write_json(self.project(project_id) | facts, project_id, "project.json")
+
+    def forget(self, project_id: int) -> None:
+        """Deletes all that is kept of a project."""
+        self._fs.rm(self._path(project_id), recursive=True)
+        self._fs.invalidate_cache()
+        with self._lock:
+            self._loaded.pop(project_id, None)
+
     # Versions
 
     def save(self, version: ModelVersion, detector: AnomalyDetector, evaluation: Json) -> None:

@@ -166,6 +166,9 @@ class Studio:
     def set_webhook_headers(self, webhook_id: int, headers: dict[str, str]) -> None:
         self._call("PATCH", f"/api/webhooks/{webhook_id}/", json={"headers": headers})
 
+    def delete_webhook(self, webhook_id: int) -> None:
+        self._call("DELETE", f"/api/webhooks/{webhook_id}/")
+
     def tabs(self, project_id: int) -> list[Json]:
         """The tabs of the project's Data Manager."""
         return self._list("/api/dm/views/", {"project": project_id})

@@ -17,6 +17,7 @@ from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_u
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError, UnknownVersion
 from backend.labels import LabelConfig, parse_config
+from backend.leaving import find_project, is_connected
 from backend.logs import about
 from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
@@ -59,8 +60,11 @@ class Trainer:
         worker has taken over.
         """
         self._registry.remember(project_id)
+        days = self._settings.forget_days
+        project = find_project(self._studio, self._registry, project_id, forget_days=days)
+        if project is None or not is_connected(self._studio, self._registry, project_id):
+            return []
         self._sign_webhook(project_id)
-        project = self._studio.project(project_id)
         self._board.post(project_id, title=project.get("title"))
         config = self._parse(project)
         tasks = list(self._studio.tasks(project_id))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend.dataset import Dataset, LabelledImage, Prior
+from backend.dataset import Dataset, Dispute, LabelledImage, Prior
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from backend.pictures import Pictures
 from backend.registry import ModelVersion
@@ -140,7 +140,8 @@ def test_the_report_counts_what_people_confirmed(
         for task_id in shown
     )
     unreadable = image(99, "abnormal", Split.TEST)
-    dataset = Dataset((*labelled, unreadable), (7,), ())
+    dispute = Dispute(7, "/data/upload/7.jpg", normal=1, abnormal=2)
+    dataset = Dataset((*labelled, unreadable), (dispute,), ())
     found = held_out_cases(PROJECT, detector, dataset, services.pictures, services.jobs.board)
     told = report(PROJECT, "v1", detector, dataset, found)
     assert told["test"]["normals"] == told["test"]["abnormals"] == 4
@@ -149,7 +150,7 @@ def test_the_report_counts_what_people_confirmed(
     assert told["test"]["not_independent"] == 1
     assert told["dev"]["auroc"]["value"] is None
     assert told["before_confirmation"]["false_positives"] == 4
-    assert told["disputed"] == [7]
+    assert told["disputes"] == [{"task_id": 7, "uri": "/data/upload/7.jpg", "normal": 1, "abnormal": 2}]
     assert {case["task_id"] for case in told["cases"]} == set(shown)
     assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [99]
 

@@ -331,3 +331,27 @@ def test_events_without_the_secret_are_refused_and_label_studio_knows_it(story: 
     assert httpx.post(f"{story.backend.url}/webhook", json=event).status_code == 401
     hooks = story.studio.call("GET", "/api/webhooks/", params={"project": story.project})
     assert [hook["headers"] for hook in hooks] == [{"X-Anomaly-Secret": "an-event-secret"}]
+
+
+def test_a_removed_backend_leaves_no_webhook_behind(story: Story) -> None:
+    """Label Studio itself keeps the webhook: its next event is the last."""
+    story.studio.call("DELETE", f"/api/ml/{story.ml_id}")
+    story.studio.call("PATCH", f"/api/projects/{story.project}", json={"description": "no backend any more"})
+    deadline = time.monotonic() + 60
+    while hooks := story.studio.call("GET", "/api/webhooks/", params={"project": story.project}):
+        assert time.monotonic() < deadline, f"{hooks}\n{story.backend.program.tail()}"
+        time.sleep(0.5)
+    assert story.backend.status(story.project)["model_version"] == story.versions[-1]
+
+
+def test_a_deleted_project_is_noticed(story: Story) -> None:
+    project = story.studio.create_project("Short-lived", CONFIG)
+    assert connect(story, project).is_success
+    story.settle()
+    story.studio.call("DELETE", f"/api/projects/{project}")
+    event = {"action": "PROJECT_UPDATED", "project": {"id": project}}
+    secret = {"X-Anomaly-Secret": "an-event-secret"}
+    assert httpx.post(f"{story.backend.url}/webhook", json=event, headers=secret).is_success
+    status = story.backend.wait(project, lambda status: status["error"], "that it is noticed")
+    assert f"has no project {project}" in status["error"]
+    assert "models are kept until" in status["error"]

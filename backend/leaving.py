@@ -1,0 +1,56 @@
+"""What a project leaves behind: a webhook when its backend is removed, models when it is deleted."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from backend.errors import StudioRefused
+from backend.registry import Json, Registry, now
+from backend.studio import Studio
+
+log = logging.getLogger(__name__)
+
+NOT_FOUND = 404
+
+
+def find_project(studio: Studio, registry: Registry, project_id: int, *, forget_days: float) -> Json | None:
+    """The project as Label Studio knows it. One that it does not know is forgotten after `forget_days`: then None.
+
+    Raises StudioRefused, in words that say until when its models are kept.
+    """
+    try:
+        project = studio.project(project_id)
+    except StudioRefused as error:
+        if error.status != NOT_FOUND:
+            raise
+        since = registry.project(project_id).get("missing_since") or now()
+        registry.note(project_id, missing_since=since)
+        end = datetime.fromisoformat(since) + timedelta(days=forget_days)
+        if datetime.fromisoformat(now()) >= end:
+            registry.forget(project_id)
+            log.warning("project %s: gone from Label Studio since %s; its models are deleted", project_id, since)
+            return None
+        raise StudioRefused(
+            f"Label Studio has no project {project_id}, or the token may not see it: its models are kept until"
+            f" {end:%Y-%m-%d}",
+            NOT_FOUND,
+        ) from error
+    if registry.project(project_id).get("missing_since"):
+        registry.note(project_id, missing_since=None)
+    return project
+
+
+def is_connected(studio: Studio, registry: Registry, project_id: int) -> bool:
+    """Whether the project still has an ML backend. Webhooks that a removed one left behind are removed too."""
+    urls = sorted(backend["url"].rstrip("/") for backend in studio.backends(project_id))
+    known = registry.project(project_id).get("backends", [])
+    gone = {f"{url}/webhook" for url in known if url not in urls}
+    if gone:
+        for hook in studio.webhooks(project_id):
+            if hook["url"] in gone:
+                studio.delete_webhook(hook["id"])
+                log.info("project %s: the backend was removed, and now its webhook too", project_id)
+    if urls and urls != known:
+        registry.note(project_id, backends=urls)
+    return bool(urls) or not known

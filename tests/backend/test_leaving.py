@@ -1,0 +1,107 @@
+"""What becomes of a project that Label Studio does not know any more, and of one whose backend was removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backend.errors import StudioRefused
+from backend.leaving import find_project, is_connected
+from backend.registry import Registry
+from tests.conftest import PROJECT
+
+URL = "http://backend:9090"
+
+
+class FakeStudio:
+    """Label Studio with one project, while it is there."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.urls = [URL]
+        self.hooks = {1: f"{URL}/webhook", 2: "http://elsewhere/webhook"}
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        if self.status:
+            raise StudioRefused("no", self.status)
+        return {"id": project_id}
+
+    def backends(self, project_id: int) -> list[dict[str, Any]]:
+        return [{"url": url} for url in self.urls]
+
+    def webhooks(self, project_id: int) -> list[dict[str, Any]]:
+        return [{"id": number, "url": url} for number, url in self.hooks.items()]
+
+    def delete_webhook(self, webhook_id: int) -> None:
+        del self.hooks[webhook_id]
+
+
+@pytest.fixture
+def studio() -> FakeStudio:
+    return FakeStudio()
+
+
+@pytest.fixture
+def registry(tmp_path: Any) -> Registry:
+    registry = Registry(str(tmp_path))
+    registry.remember(PROJECT)
+    return registry
+
+
+def find(studio: FakeStudio, registry: Registry, days: float) -> Any:
+    return find_project(studio, registry, PROJECT, forget_days=days)  # type: ignore[arg-type]
+
+
+def connected(studio: FakeStudio, registry: Registry) -> bool:
+    return is_connected(studio, registry, PROJECT)  # type: ignore[arg-type]
+
+
+def test_a_deleted_project_is_kept_for_some_days(studio: FakeStudio, registry: Registry) -> None:
+    studio.status = 404
+    for _ in range(2):
+        with pytest.raises(StudioRefused, match="models are kept until 2"):
+            find(studio, registry, 30)
+    assert registry.projects() == [PROJECT]
+
+
+def test_then_all_of_it_is_deleted(studio: FakeStudio, registry: Registry) -> None:
+    studio.status = 404
+    registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
+    assert find(studio, registry, 30) is None
+    assert registry.projects() == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_other_refusals_delete_nothing(studio: FakeStudio, registry: Registry, status: int) -> None:
+    studio.status = status
+    registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
+    with pytest.raises(StudioRefused):
+        find(studio, registry, 0)
+    assert registry.projects() == [PROJECT]
+
+
+def test_a_project_that_comes_back_starts_anew(studio: FakeStudio, registry: Registry) -> None:
+    registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
+    assert find(studio, registry, 30) == {"id": PROJECT}
+    studio.status = 404
+    with pytest.raises(StudioRefused):
+        find(studio, registry, 30)
+
+
+def test_a_removed_backend_takes_its_own_webhook_along(studio: FakeStudio, registry: Registry) -> None:
+    assert connected(studio, registry)
+    assert len(studio.hooks) == 2
+    studio.urls = []
+    assert not connected(studio, registry)
+    assert studio.hooks == {2: "http://elsewhere/webhook"}
+    studio.urls = [URL]
+    assert connected(studio, registry)
+
+
+def test_a_moved_backend_takes_only_the_old_webhook_along(studio: FakeStudio, registry: Registry) -> None:
+    connected(studio, registry)
+    studio.urls = ["http://new:9090"]
+    studio.hooks[3] = "http://new:9090/webhook"
+    assert connected(studio, registry)
+    assert sorted(studio.hooks) == [2, 3]
