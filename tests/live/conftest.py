@@ -51,6 +51,7 @@ class LiveStudio:
 
     url: str
     api: httpx.Client
+    token: str = ""
 
     def call(self, method: str, path: str, **content: Any) -> Any:
         answer = self.api.request(method, path, **content)
@@ -79,9 +80,11 @@ class LiveStudio:
         return made
 
     def personal_token(self) -> str:
-        """A personal access token, as Account & Settings makes it."""
-        self.call("POST", "/api/jwt/settings", json={"api_tokens_enabled": True, "legacy_api_tokens_enabled": True})
-        return str(self.call("POST", "/api/token/", json={})["token"])
+        """A personal access token, as Account & Settings makes it; a person may have only one at a time."""
+        if not self.token:
+            self.call("POST", "/api/jwt/settings", json={"api_tokens_enabled": True, "legacy_api_tokens_enabled": True})
+            self.token = str(self.call("POST", "/api/token/", json={})["token"])
+        return self.token
 
 
 @pytest.fixture(scope="session")

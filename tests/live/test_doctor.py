@@ -78,7 +78,7 @@ def test_all_connected_projects_are_found(patient: Patient) -> None:
         ({"QUEUE_URL": "redis://127.0.0.1:1/0"}, "start Redis or change QUEUE_URL"),
         ({"MODEL_DIR": "/proc/models"}, "change MODEL_DIR"),
         ({"BACKBONE": "resnet18", "BACKBONE_WEIGHTS": "/nowhere.pth"}, "there is no such file"),
-        ({"WEBHOOK_SECRET": "unheard of"}, "lacks the secret"),
+        ({"WEBHOOK_SECRET": "unheard-of"}, "lacks the secret"),
         ({"MEDIA_MAX_PIXELS": "1000"}, "more than the 1,000 pixels allowed"),
         ({"ALARM_RATE": "5"}, "ALARM_RATE"),
     ],

@@ -78,7 +78,7 @@ def test_small_things_stand_out_more_in_tiles(
     normals = [large(path) for path in normal_pictures[:6]]
     strengths = []
     for tiles in ("1x1", "auto"):
-        detector = AnomalyDetector(DetectorConfig(tiles=tiles)).fit(normals)
+        detector = AnomalyDetector(DetectorConfig(tiles=tiles, image_size=256)).fit(normals)
         clean, found = (one.anomaly_map for one in detector.predict([large(normal_pictures[11]), picture]))
         added = found - clean
         row, column = np.unravel_index(int(added.argmax()), added.shape)
