@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 import warnings
 from typing import Any
@@ -40,7 +41,8 @@ class OpenVinoNetwork:
 
 
 def _compile(network: nn.Module, shape: tuple[int, ...]) -> Any:
-    """By the front end itself: `openvino.convert_model` would report its use to another host."""
+    """Without the package by which OpenVINO reports its use to another host, from its import on."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

@@ -174,10 +174,10 @@ def test_weights_other_than_the_published_ones_are_refused(tmp_path: Path, monke
 def test_nothing_is_reported_to_anyone() -> None:
     """OpenVINO's usual converter starts processes that send statistics, and that outlive a stopped worker."""
     code = (
-        "import sys, openvino, openvino_telemetry, torch; from model.backbone import load_backbone; sent = [];"
-        "openvino_telemetry.Telemetry.send_event = lambda *event: sent.append(event);"
+        "import sys, torch; from model.backbone import load_backbone;"
         "load_backbone('efficientnet_lite0').embed(torch.zeros(1, 64, 64, 3, dtype=torch.uint8));"
-        "sys.exit(len(sent))"
+        "assert 'openvino' in sys.modules;"
+        "sys.exit(any(name.startswith('openvino_telemetry') and found for name, found in sys.modules.items()))"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
