@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from backend.cache import EmbeddingCache, name_of_address, name_of_content
-from backend.media import Media
+from backend.media import Media, shown
 from backend.settings import Settings
 from model.detector import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError
+
+log = logging.getLogger(__name__)
 
 CHUNK = 16
 
@@ -34,16 +37,20 @@ class Pictures:
         """The picture's bytes. Raises MediaUnavailable."""
         return self._media.fetch(uri, task_id)
 
-    def embed_each(
-        self, places: Iterable[Place], config: DetectorConfig, *, alteration: str | None = None
-    ) -> Iterator[Embedding | AnomalyError]:
-        """One embedding as `config` needs it, or the reason why there is none, for each place in turn.
-
-        alteration: what to do to the pictures first, see model.alterations.
-        """
+    def embed_each(self, places: Iterable[Place], config: DetectorConfig) -> Iterator[Embedding | AnomalyError]:
+        """One embedding as `config` needs it, or the reason why there is none, for each place in turn."""
         remaining = iter(places)
         while chunk := list(islice(remaining, CHUNK)):
-            yield from self._embed_chunk(chunk, *self._source(config), alteration)
+            yield from self._embed_chunk(chunk, *self._source(config))
+
+    def embed_altered(self, places: Iterable[Place], config: DetectorConfig) -> Iterator[list[Embedding]]:
+        """Each picture in the other light, focus and position that `config` allows; none of one that is lost."""
+        for place in places:
+            try:
+                yield self._embed_altered(place, config.alterations, *self._source(config))
+            except AnomalyError as error:
+                log.warning("%s is not remembered altered: %s", shown(place[0]), error)
+                yield []
 
     def _source(self, config: DetectorConfig) -> tuple[Embedder, EmbeddingCache]:
         embedder = config.embedder(
@@ -57,11 +64,10 @@ class Pictures:
         return self._sources[embedder.key]
 
     def _embed_chunk(
-        self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache, alteration: str | None
+        self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache
     ) -> list[Embedding | AnomalyError]:
-        suffix = f"-{alteration}" if alteration else ""
-        names = [name_of_address(self._settings.label_studio_url, uri) for uri, _ in chunk]
-        found: list[Embedding | AnomalyError | None] = [cache.get(name + suffix) if name else None for name in names]
+        names = [self._name(uri) for uri, _ in chunk]
+        found: list[Embedding | AnomalyError | None] = [cache.get(name) if name else None for name in names]
         missing = [index for index, item in enumerate(found) if item is None]
         fetched = dict(zip(missing, self._media.fetch_each([chunk[i] for i in missing]), strict=True))
         unseen: dict[int, bytes] = {}
@@ -69,12 +75,30 @@ class Pictures:
             if isinstance(content, AnomalyError):
                 found[index] = content
                 continue
-            names[index] = names[index] or name_of_content(content)
-            found[index] = cache.get(f"{names[index]}{suffix}")
+            name = names[index] = names[index] or name_of_content(content)
+            found[index] = cache.get(name)
             if found[index] is None:
                 unseen[index] = content
-        for index, embedding in zip(unseen, embedder.embed(unseen.values(), alteration=alteration), strict=True):
+        for index, embedding in zip(unseen, embedder.embed(unseen.values()), strict=True):
             found[index] = embedding
             if isinstance(embedding, Embedding):
-                cache.put(f"{names[index]}{suffix}", embedding)
+                cache.put(str(names[index]), embedding)
         return [item for item in found if item is not None]
+
+    def _embed_altered(
+        self, place: Place, alterations: Sequence[str], embedder: Embedder, cache: EmbeddingCache
+    ) -> list[Embedding]:
+        name = self._name(place[0])
+        content = None if name else self.fetch(*place)
+        name = name or name_of_content(content or b"")
+        found = {alteration: cache.get(f"{name}-{alteration}") for alteration in alterations}
+        missing = [alteration for alteration, embedding in found.items() if embedding is None]
+        if missing:
+            content = content or self.fetch(*place)
+            for alteration, embedding in zip(missing, embedder.embed_altered(content, missing), strict=True):
+                found[alteration] = embedding
+                cache.put(f"{name}-{alteration}", embedding)
+        return [embedding for embedding in found.values() if embedding is not None]
+
+    def _name(self, uri: str) -> str | None:
+        return name_of_address(self._settings.label_studio_url, uri)

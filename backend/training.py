@@ -257,16 +257,10 @@ class Trainer:
         return replace(config, tiles=str(grid))
 
     def _altered(self, images: Sequence[LabelledImage], config: DetectorConfig) -> dict[str, list[Embedding]]:
-        """By task, embeddings of the pictures under other light and focus."""
-        chosen = images[: config.most_altered]
-        places = [(image.uri, image.task_id) for image in chosen]
-        altered: dict[str, list[Embedding]] = {str(image.task_id): [] for image in chosen}
-        for alteration in config.alterations:
-            items = self._pictures.embed_each(places, config, alteration=alteration)
-            for (_, task_id), item in zip(places, items, strict=True):
-                if isinstance(item, Embedding):
-                    altered[str(task_id)].append(item)
-        return altered
+        """By task, embeddings of the first pictures in other light, focus and position."""
+        places = [(image.uri, image.task_id) for image in images[: config.most_altered]]
+        found = self._pictures.embed_altered(places, config)
+        return {str(task_id): altered for (_, task_id), altered in zip(places, found, strict=True)}
 
     def _progress(self, project_id: int, phase: str, done: int, total: int) -> None:
         self._board.post(project_id, progress={"phase": phase, "done": done, "total": total})

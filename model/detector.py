@@ -169,17 +169,13 @@ class AnomalyDetector:
     ) -> dict[str, list[Embedding]]:
         """By name, the first pictures in the other light, focus and position that the config allows.
 
-        most: how many; as many as the config says.
+        most: how many; as many as the config says. Raises ImageUnreadable.
         """
         most = self.config.most_altered if most is None else most
-        chosen = sources[:most]
-        altered: dict[str, list[Embedding]] = {name: [] for name in names[:most]}
-        for alteration in self.config.alterations:
-            items = self.embedder.embed(chosen, alteration=alteration)
-            for name, item in zip(altered, items, strict=True):
-                if isinstance(item, Embedding):
-                    altered[name].append(item)
-        return altered
+        return {
+            name: self.embedder.embed_altered(source, self.config.alterations)
+            for source, name in zip(sources[:most], names, strict=False)
+        }
 
     def fit_embeddings(
         self,

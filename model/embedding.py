@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +40,17 @@ class Embedding:
     layers: tuple[Tensor, ...]
     width: int
     height: int
+
+
+class _Input(NamedTuple):
+    """What the network sees before it is blanked and cut, uint8 (H, W, 3), and the picture's width and height."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+    def altered(self, alteration: str) -> _Input:
+        return self._replace(pixels=np.asarray(ALTERATIONS[alteration](Image.fromarray(self.pixels))))
 
 
 class Embedder:
@@ -94,25 +106,26 @@ class Embedder:
         """The network. Raises BackboneUnavailable when its weights cannot be had."""
         return load_backbone(self.backbone_name, weights=self._weights, device=self._device)
 
-    def embed(
-        self, sources: Iterable[ImageSource], *, alteration: str | None = None
-    ) -> Iterator[Embedding | ImageUnreadable]:
-        """One embedding, or the reason why there is none, for each source in turn.
-
-        alteration: one of ALTERATIONS, to apply first.
-        """
+    def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
+        """One embedding, or the reason why there is none, for each source in turn."""
         remaining = iter(sources)
         while chunk := list(islice(remaining, BATCH)):
-            yield from self._embed_batch(chunk, alteration)
+            read = [self._read(source) for source in chunk]
+            embedded = self._embed_inputs([item for item in read if not isinstance(item, ImageUnreadable)])
+            yield from (item if isinstance(item, ImageUnreadable) else next(embedded) for item in read)
 
-    def _embed_batch(self, sources: list[ImageSource], alteration: str | None) -> list[Embedding | ImageUnreadable]:
-        read = [self._read(source, alteration) for source in sources]
-        cuts = [self._cut(item[0]) for item in read if not isinstance(item, ImageUnreadable)]
-        embedded = self._embed_tiles(tile for tiles in cuts for tile in tiles)
-        return [
-            item if isinstance(item, ImageUnreadable) else Embedding(self._stitch(embedded), item[1], item[2])
-            for item in read
-        ]
+    def embed_altered(self, source: ImageSource, alterations: Sequence[str]) -> list[Embedding]:
+        """A picture, read once, under each of `alterations` (names of ALTERATIONS). Raises ImageUnreadable."""
+        read = self._read(source)
+        if isinstance(read, ImageUnreadable):
+            raise read
+        return [*self._embed_inputs([read.altered(name) for name in alterations])]
+
+    def _embed_inputs(self, inputs: Sequence[_Input]) -> Iterator[Embedding]:
+        tiles = (tile for item in inputs for tile in self._cut(self._blank(item.pixels)))
+        embedded = self._embed_tiles(tiles)
+        for item in inputs:
+            yield Embedding(self._stitch(embedded), item.width, item.height)
 
     def _cut(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
         return cut(pixels, self.grid, self.image_size, self._overlap)
@@ -125,19 +138,13 @@ class Embedder:
         while chunk := list(islice(tiles, BATCH)):
             yield from self.backbone.embed(torch.from_numpy(np.stack(chunk)))
 
-    def _read(
-        self, source: ImageSource, alteration: str | None
-    ) -> tuple[NDArray[np.uint8], int, int] | ImageUnreadable:
-        """The network's input before it is cut, uint8 (H, W, 3), and the picture's width and height."""
+    def _read(self, source: ImageSource) -> _Input | ImageUnreadable:
         size = canvas(self.grid, self.image_size, self._overlap)
         try:
             picture = read_image(source, enough=max(size), max_pixels=self.max_pixels)
         except ImageUnreadable as error:
             return error
-        pixels = to_array(picture.image, size)
-        if alteration:
-            pixels = np.asarray(ALTERATIONS[alteration](Image.fromarray(pixels)))
-        return self._blank(pixels), picture.width, picture.height
+        return _Input(to_array(picture.image, size), picture.width, picture.height)
 
     def _blank(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.area.is_whole:
