@@ -85,6 +85,26 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
     predict.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
 
+    evaluate = commands.add_parser("evaluate", help="compare a model's verdicts with what sub-folders are called")
+    evaluate.add_argument("folder", type=Path, metavar="FOLDER", help="holds folders such as normal and abnormal")
+    evaluate.add_argument("--model", type=Path, required=True, metavar="MODEL", help="file that train wrote")
+    evaluate.add_argument("--json", action="store_true", help="every number, as JSON")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
+    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+
+    export = commands.add_parser("export", help="write a model as one ONNX or OpenVINO graph")
+    export.add_argument("model", type=Path, metavar="MODEL", help="file that train wrote or the report gave")
+    export.add_argument("output", type=Path, metavar="OUTPUT", help="file to write: .onnx, or .xml for OpenVINO")
+    export.add_argument(
+        "--pictures",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FOLDER_OR_FILE",
+        help="normal and abnormal pictures; nothing is written if one is judged otherwise",
+    )
+    export.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+
     demo = commands.add_parser("demo", help="try it: Label Studio, this backend and pictures, on this machine")
     demo.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help="your own folder of pictures")
     demo.add_argument(
@@ -147,7 +167,7 @@ def _worker(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from backend.folders import train_folder
-    from model.detector import DetectorConfig
+    from model.config import DetectorConfig
 
     asked = {
         name: getattr(options, name)
@@ -170,6 +190,20 @@ def _predict(options: argparse.Namespace) -> int:
         device=options.device,
         weights=options.weights,
     )
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from backend.folders import evaluate_folder
+
+    return evaluate_folder(
+        options.folder, options.model, as_json=options.json, device=options.device, weights=options.weights
+    )
+
+
+def _export(options: argparse.Namespace) -> int:
+    from backend.folders import export_model
+
+    return export_model(options.model, options.output, options.pictures, weights=options.weights)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -204,4 +238,6 @@ COMMANDS = {
     "doctor": _doctor,
     "train": _train,
     "predict": _predict,
+    "evaluate": _evaluate,
+    "export": _export,
 }

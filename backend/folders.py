@@ -1,4 +1,4 @@
-"""Training and judging plain folders of pictures, without Label Studio."""
+"""Training, judging, evaluating and exporting with plain folders of pictures, without Label Studio."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from tqdm import tqdm
 
 from backend.errors import BackendError
 from backend.labels import means_normal
-from model.detector import AnomalyDetector, DetectorConfig
+from model.config import DetectorConfig
+from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ImageUnreadable
+from model.evaluation import Area, Evaluation, Rate, evaluate
+from model.export import OUTPUTS, export
 from model.heatmap import overlay
 from model.images import find_images, read_image
-from model.prediction import Prediction
+from model.prediction import Prediction, Verdict
 
 
 def train_folder(
@@ -62,9 +65,7 @@ def predict_paths(
     weights: Path | None = None,
 ) -> int:
     """Judges pictures and folders of pictures; prints a table, or one JSON object a picture."""
-    detector = AnomalyDetector.load(model)
-    config = detector.config
-    detector.embedder = config.embedder(weights=weights, device=device)
+    detector = _load(model, device=device, weights=weights)
     pictures = list(_pictures(paths))
     width = max((len(str(path)) for path in pictures), default=10)
     if not as_json:
@@ -78,6 +79,46 @@ def predict_paths(
         elif save:
             _save_heatmap(path, item, save)
     return 0
+
+
+def evaluate_folder(
+    folder: Path, model: Path, *, as_json: bool, device: str = "auto", weights: Path | None = None
+) -> int:
+    """Compares a model's verdicts with the names of sub-folders: normal ones, and all others abnormal."""
+    detector = _load(model, device=device, weights=weights)
+    paths = find_images(folder)
+    rows = []
+    found = zip(paths, detector.predict_each(paths), strict=True)
+    for path, item in tqdm(found, total=len(paths), unit="picture", file=sys.stderr, disable=None):
+        if isinstance(item, ImageUnreadable):
+            _tell(f"{path}: {item}")
+        else:
+            is_normal = any(means_normal(part) for part in path.relative_to(folder).parent.parts)
+            rows.append((item.raw_score, not is_normal, item.verdict is Verdict.ABNORMAL))
+    if not rows:
+        raise BackendError(f"no pictures below {folder}: give a folder with sub-folders such as normal and abnormal")
+    evaluation = evaluate(*zip(*rows, strict=True))
+    print(json.dumps(evaluation.to_json()) if as_json else _table(evaluation))
+    return 0
+
+
+def export_model(model: Path, output: Path, pictures: Sequence[Path], *, weights: Path | None = None) -> int:
+    """Writes a model as one ONNX or OpenVINO graph that judges `pictures` as it does."""
+    detector = _load(model, device="cpu", weights=weights)
+    parity = export(detector, output, list(_pictures(pictures)))
+    height, width = detector.embedder.canvas
+    _tell(f"saved to {output}: takes pixels, uint8 (1, {height}, {width}, 3), RGB; gives {', '.join(OUTPUTS)}")
+    _tell(
+        f"the same verdicts on {parity.pictures} pictures, scores within {parity.largest_difference:.1e};"
+        f" {parity.exported_ms:.0f} ms a picture, here {parity.detector_ms:.0f} ms"
+    )
+    return 0
+
+
+def _load(model: Path, *, device: str, weights: Path | None) -> AnomalyDetector:
+    detector = AnomalyDetector.load(model)
+    detector.embedder = detector.config.embedder(weights=weights, device=device)
+    return detector
 
 
 def _normal_pictures(folder: Path) -> list[Path]:
@@ -124,6 +165,24 @@ def _line(row: dict[str, Any], item: Prediction | ImageUnreadable, width: int) -
     return (
         f"{row['path']:{width}}  {item.verdict.value:8}  {item.score:.3f}    {item.p_value:.3f}"
         f"  {len(item.regions):6}  {item.reason}"
+    )
+
+
+def _table(evaluation: Evaluation) -> str:
+    def percent(rate: Rate | Area) -> str:
+        if rate.value is None or rate.low is None or rate.high is None:
+            return "-"
+        return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f} %)"
+
+    return "\n".join(
+        (
+            "                 called normal  called abnormal",
+            f"normal           {evaluation.true_negatives:13}  {evaluation.false_positives:15}",
+            f"abnormal         {evaluation.false_negatives:13}  {evaluation.true_positives:15}",
+            f"false alarms     {percent(evaluation.false_alarm_rate)}",
+            f"anomalies found  {percent(evaluation.recall)}",
+            f"AUROC            {percent(evaluation.auroc)}",
+        )
     )
 
 

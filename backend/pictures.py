@@ -9,7 +9,7 @@ from itertools import islice
 from backend.cache import EmbeddingCache, name_of_address, name_of_content
 from backend.media import Media, shown
 from backend.settings import Settings
-from model.detector import DetectorConfig
+from model.config import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError
 

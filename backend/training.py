@@ -25,7 +25,8 @@ from backend.results import prediction_result
 from backend.review import Case, changes, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
-from model.detector import SIZED, AnomalyDetector, DetectorConfig
+from model.config import DetectorConfig
+from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ArtifactInvalid, NotEnoughNormals
 from model.tiling import AUTO, WHOLE, choose_tiles

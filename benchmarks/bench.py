@@ -25,7 +25,8 @@ from benchmarks.disturbances import DISTURBANCES
 from benchmarks.metrics import aupro, f1_max
 from benchmarks.report import write_report
 from model.alterations import TOLERANCES
-from model.detector import MOST_ALTERED, AnomalyDetector, DetectorConfig
+from model.config import MOST_ALTERED, DetectorConfig
+from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.evaluation import evaluate
 from model.images import read_image

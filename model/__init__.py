@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.detector import AnomalyDetector, DetectorConfig
+    from model.config import DetectorConfig
+    from model.detector import AnomalyDetector
     from model.prediction import Prediction, Verdict
 
 __all__ = ["AnomalyDetector", "DetectorConfig", "Prediction", "Verdict"]

@@ -40,22 +40,27 @@ class OpenVinoNetwork:
             return [torch.from_numpy(np.array(found[index])) for index in range(len(found))]
 
 
-def _compile(network: nn.Module, shape: tuple[int, ...]) -> Any:
-    """Without the package by which OpenVINO reports its use to another host, from its import on."""
+def import_openvino() -> Any:
+    """The package, without the one by which it reports its use to another host, from its import on."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
     import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    return openvino
+
+
+def convert(network: nn.Module, example: Tensor) -> Any:
+    """OpenVINO's form of a network. example: an input of the shape that it is for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that sizes become constants, as they should; that tracing is old
-        front_end = FrontEndManager().load_by_framework("pytorch")
-        traced = TorchScriptPythonDecoder(network, example_input=torch.zeros(1, *shape))
-        model = front_end.convert(front_end.load(traced))
+        return import_openvino().convert_model(network, example_input=example)
+
+
+def _compile(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    model = convert(network, torch.zeros(1, *shape))
     model.reshape([-1, *shape])
     options = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return openvino.Core().compile_model(model, "CPU", options)
+    return import_openvino().Core().compile_model(model, "CPU", options)

@@ -55,25 +55,29 @@ class Backbone:
 
     @torch.inference_mode()
     def embed(self, batch: Tensor) -> list[tuple[Tensor, ...]]:
-        """uint8 (B, H, W, 3) -> for each picture its patch embeddings, float16 (h, w, C) for each layer.
+        """uint8 (B, H, W, 3) -> for each picture its patch embeddings, float16 (h, w, C) for each layer."""
+        layers = [layer.half().cpu().contiguous() for layer in self.patches(batch.to(self.device))]
+        return list(zip(*layers, strict=True))
+
+    def patches(self, batch: Tensor) -> list[Tensor]:
+        """uint8 (B, H, W, 3) -> the patch embeddings of each layer, float32 (B, h, w, C).
 
         Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al.,
         "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector is then
         divided by the square root of its length, so that contrast counts, but not much.
         """
-        pixels = batch.to(self.device).permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
-        inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-        maps = self.network(inputs)
-        layers = [_tame(_pool(layer)).permute(0, 2, 3, 1).half().cpu().contiguous() for layer in maps]
-        return list(zip(*layers, strict=True))
+        pixels = batch.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        mean = torch.tensor(self.mean, device=batch.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=batch.device).view(1, 3, 1, 1)
+        maps = self.network(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
+        return [_tame(_pool(layer)).permute(0, 2, 3, 1) for layer in maps]
 
 
-def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto") -> Backbone:
+def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto", accelerate: bool = True) -> Backbone:
     """Makes the backbone `name` with its pretrained weights.
 
     weights: a local file to use instead of the published one. device: auto, cpu, cuda, cuda:1 ...
+    accelerate: whether OpenVINO may run it where that is faster.
     Raises BackboneUnavailable in one line when the name is unknown or the weights cannot be had.
     """
     if name not in BACKBONES:
@@ -91,7 +95,7 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
     target = _device(device)
     network.eval().requires_grad_(False).to(target)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fast = target.type == "cpu" and recipe.accelerate and acceleration.is_available()
+    fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
     runner = acceleration.OpenVinoNetwork(network) if fast else network
     return Backbone(name, runner, recipe.mean, recipe.std, recipe.multiple, recipe.weights, target)
 

@@ -64,14 +64,18 @@ class Calibration:
         at_least = len(self.scores) - np.searchsorted(self.scores, raw_score, side="left")
         return float((at_least + 1) / (len(self.scores) + 1))
 
+    @property
+    def scale(self) -> float:
+        """From the typical normal picture to the threshold, in units of the raw score; more than zero."""
+        typical = float(np.median(self.scores))
+        return max(self.threshold - typical, 1e-6 * max(self.threshold, 1e-6))
+
     def score(self, raw_score: float) -> float:
         """What people see, in (0, 1): 0.25 is the typical normal picture, 0.5 the threshold.
 
         Strictly increasing and never clamped, so that no two pictures lose their order.
         """
-        typical = float(np.median(self.scores))
-        scale = max(self.threshold - typical, 1e-6 * max(self.threshold, 1e-6))
-        x = (raw_score - self.threshold) / scale
+        x = (raw_score - self.threshold) / self.scale
         return 0.5 + 0.5 * x / (1 + abs(x))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,84 +14,21 @@ import torch
 from torch import Tensor
 
 from model import artifact
-from model.alterations import ORIENTATIONS, TOLERANCES
-from model.area import Area
 from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, suspects, tail_threshold
+from model.config import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
-from model.images import MAX_PIXELS, ImageSource
+from model.images import ImageSource
 from model.memory_bank import MemoryBank
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
-from model.tiling import AUTO, WHOLE, Grid, choose_tiles, parse_tiles
+from model.tiling import AUTO, choose_tiles
 
 FEWEST_NORMALS = 2
 SIZED = 10
-MOST_ALTERED = 20
-"""So many pictures are remembered altered too: enough to tell what light, focus and position do, and soon done."""
-
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorConfig:
-    """What a detector is made of. Two detectors of one config and the same pictures are equal.
-
-    backbone: name of the frozen network. image_size: side in pixels that pictures, or their tiles, are resized to.
-    tiles: ROWSxCOLUMNS of overlapping tiles, for small defects in large pictures; `auto` chooses from their size.
-    bank_rows: most patch embeddings of a layer that are remembered. top_share: of the strangest patches the mean
-    distance is the raw score; so many, as a share of the patches of one tile that count. alarm_rate: share of
-    normal pictures that may be called abnormal. tolerance: one of TOLERANCES, how much light and focus may change.
-    orientation: one of ORIENTATIONS, whether an item may lie mirrored or turned. roi, ignore: rectangles to look at
-    (empty: the whole picture) and to leave out, as `model.area` reads them. seed: of the coreset selection.
-    """
-
-    backbone: str = "efficientnet_lite2"
-    image_size: int = 320
-    tiles: str = "1x1"
-    bank_rows: int = 2000
-    top_share: float = 0.005
-    alarm_rate: float = 0.05
-    tolerance: str = "usual"
-    orientation: str = "free"
-    roi: str = ""
-    ignore: str = ""
-    seed: int = 0
-
-    @property
-    def alterations(self) -> tuple[str, ...]:
-        """What the pictures are remembered with, besides as they are."""
-        turned = ORIENTATIONS[self.orientation] if self.area.is_whole else ()  # else the outside would be turned in
-        return TOLERANCES[self.tolerance] + turned
-
-    @property
-    def grid(self) -> Grid:
-        """How a picture is cut; before `auto` has chosen it is whole."""
-        return WHOLE if self.tiles == AUTO else parse_tiles(self.tiles)
-
-    @property
-    def area(self) -> Area:
-        """The part of a picture that counts."""
-        return Area(self.roi, self.ignore)
-
-    def embedder(self, *, weights: Path | None = None, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Embedder:
-        """The embedder that detectors of this config need; its options are those of Embedder."""
-        return Embedder(
-            self.backbone,
-            self.image_size,
-            grid=self.grid,
-            area=self.area,
-            weights=weights,
-            device=device,
-            max_pixels=max_pixels,
-        )
-
-    @property
-    def most_altered(self) -> int:
-        """How many pictures are remembered altered too; fewer where each has many tiles, which vary by themselves."""
-        return max(1, MOST_ALTERED // (self.grid.rows * self.grid.columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +80,21 @@ class AnomalyDetector:
         read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
         """
         sources = list(images)
+        names = _names(sources)
         self.settle_tiles(sources)
+        embeddings = self._embed(sources, names, progress)
+        return self.fit_embeddings(embeddings, names, altered=self.embed_altered(sources, names), progress=progress)
+
+    def _embed(
+        self, sources: Sequence[ImageSource], names: Sequence[str], progress: Progress | None
+    ) -> list[Embedding]:
         embeddings: list[Embedding] = []
-        for source, item in zip(sources, self.embedder.embed(sources), strict=True):
+        for name, item in zip(names, self.embedder.embed(sources), strict=True):
             if isinstance(item, ImageUnreadable):
-                raise ImageUnreadable(f"{_name(source, len(embeddings))}: {item}") from item
+                raise ImageUnreadable(f"{name}: {item}") from item
             embeddings.append(item)
             _report(progress, "reading pictures", len(embeddings), len(sources))
-        names = [_name(source, position) for position, source in enumerate(sources)]
-        return self.fit_embeddings(embeddings, names, altered=self.embed_altered(sources, names), progress=progress)
+        return embeddings
 
     def settle_tiles(self, sources: Sequence[ImageSource]) -> None:
         """Chooses the tiles by the size of the first pictures, where the config leaves it open."""
@@ -217,6 +159,44 @@ class AnomalyDetector:
         )
         return self
 
+    def extend(self, images: Iterable[ImageSource], *, progress: Progress | None = None) -> Self:
+        """Also learns from these normal pictures; takes as long as judging them.
+
+        Raises ImageUnreadable at the first that cannot be read, and then has learned none of them.
+        """
+        sources = list(images)
+        names = _names(sources, after=len(self._known.training))
+        return self.extend_embeddings(self._embed(sources, names, progress), names)
+
+    @torch.inference_mode()
+    def extend_embeddings(
+        self, embeddings: Sequence[Embedding], names: Sequence[str], *, trusted: Container[str] = ()
+    ) -> Self:
+        """As `extend`, from pictures that are embedded already. Arguments are those of `fit_embeddings`.
+
+        What was learned before is not measured again: its out-of-sample scores stay, a little too high, and the
+        pixel threshold with them. Once a good tenth has been added, fitting all of them anew pays.
+        """
+        known = self._known
+        scores = np.array([self.raw_score(embedding) for embedding in embeddings])
+        before = np.array([image.raw_score for image in known.training])
+        doubtful = suspects(np.concatenate([before, scores]))[len(before) :]
+        doubtful &= np.array([name not in trusted for name in names], dtype=bool)
+        memory, kept = known.memory, np.flatnonzero(~doubtful)
+        for owner, index in enumerate(kept, start=len(known.names)):
+            memory = memory.with_picture(embeddings[index].layers, owner, area=self.config.area.inside)
+        self._fitted = replace(
+            known,
+            memory=memory,
+            calibration=replace(
+                known.calibration, scores=np.sort(np.concatenate([known.calibration.scores, scores[kept]]))
+            ),
+            looks=torch.cat([known.looks, *(_look(embeddings[index])[None] for index in kept)]),
+            names=(*known.names, *(names[index] for index in kept)),
+            training=(*known.training, *map(TrainingImage, names, scores.tolist(), doubtful.tolist())),
+        )
+        return self
+
     @torch.inference_mode()
     def _learn(
         self, embeddings: Sequence[Embedding], altered: Sequence[Sequence[Embedding]], progress: Progress | None
@@ -234,9 +214,7 @@ class AnomalyDetector:
         )
 
     def _raw_score(self, anomaly_map: Tensor) -> float:
-        tiles = self.config.grid.rows * self.config.grid.columns
-        looked_at = int(self.config.area.inside(*anomaly_map.shape).sum())
-        strangest = max(1, math.ceil(self.config.top_share * looked_at / tiles))
+        strangest = self.config.strangest(*anomaly_map.shape)
         return float(anomaly_map.flatten().topk(strangest).values.mean())
 
     # Judging
@@ -297,6 +275,11 @@ class AnomalyDetector:
     @property
     def calibration(self) -> Calibration:
         return self._known.calibration
+
+    @property
+    def memory(self) -> PatchMemory:
+        """What it remembers of normal pictures."""
+        return self._known.memory
 
     @property
     def training(self) -> tuple[TrainingImage, ...]:
@@ -404,8 +387,12 @@ def _look(embedding: Embedding) -> Tensor:
     return torch.cat([layer.float().mean(dim=(0, 1)) for layer in embedding.layers])
 
 
-def _name(source: ImageSource, position: int) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {position + 1}"
+def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:
+    """Paths as they are; other pictures by their place. after: how many came before."""
+    return [
+        os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {after + place}"
+        for place, source in enumerate(sources, start=1)
+    ]
 
 
 def _report(progress: Progress | None, phase: str, done: int, total: int) -> None:

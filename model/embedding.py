@@ -21,7 +21,7 @@ from model.area import Area
 from model.backbone import BACKBONES, Backbone, load_backbone
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
-from model.tiling import WHOLE, Grid, canvas, cut, stitch
+from model.tiling import WHOLE, Grid, Pixels, canvas, cut, stitch
 
 BATCH = 8
 BLANK = np.uint8(127)
@@ -78,13 +78,13 @@ class Embedder:
         self.area = area
         self.max_pixels = max_pixels
         self._overlap = 2 * multiple
-        self._weights = weights
+        self.weights = weights
         self._device = device
 
     @property
     def key(self) -> str:
         """Names everything that embeddings depend on besides the picture."""
-        custom = f"-{self._weights.name}-{self._weights.stat().st_size}" if self._weights else ""
+        custom = f"-{self.weights.name}-{self.weights.stat().st_size}" if self.weights else ""
         tiles = f"-{self.grid}" if self.grid != WHOLE else ""
         area = "" if self.area.is_whole else f"-{hashlib.sha256(repr(self.area).encode()).hexdigest()[:12]}"
         return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{area}{custom}"
@@ -96,7 +96,7 @@ class Embedder:
             self.image_size,
             grid=grid,
             area=self.area,
-            weights=self._weights,
+            weights=self.weights,
             device=self._device,
             max_pixels=self.max_pixels,
         )
@@ -104,7 +104,7 @@ class Embedder:
     @cached_property
     def backbone(self) -> Backbone:
         """The network. Raises BackboneUnavailable when its weights cannot be had."""
-        return load_backbone(self.backbone_name, weights=self._weights, device=self._device)
+        return load_backbone(self.backbone_name, weights=self.weights, device=self._device)
 
     def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
         """One embedding, or the reason why there is none, for each source in turn."""
@@ -122,16 +122,22 @@ class Embedder:
         return [*self._embed_inputs([read.altered(name) for name in alterations])]
 
     def _embed_inputs(self, inputs: Sequence[_Input]) -> Iterator[Embedding]:
-        tiles = (tile for item in inputs for tile in self._cut(self._blank(item.pixels)))
-        embedded = self._embed_tiles(tiles)
+        embedded = self._embed_tiles(tile for item in inputs for tile in self.cut(self._blank(item.pixels)))
         for item in inputs:
-            yield Embedding(self._stitch(embedded), item.width, item.height)
+            tiles = list(islice(embedded, self.grid.rows * self.grid.columns))
+            yield Embedding(self.stitch(tiles), item.width, item.height)
 
-    def _cut(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) that pictures are resized to."""
+        return canvas(self.grid, self.image_size, self._overlap)
+
+    def cut(self, pixels: Pixels) -> list[Pixels]:
+        """A picture of the canvas' size, uint8 (H, W, 3) -> its tiles, row by row."""
         return cut(pixels, self.grid, self.image_size, self._overlap)
 
-    def _stitch(self, embedded: Iterator[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        tiles = list(islice(embedded, self.grid.rows * self.grid.columns))
+    def stitch(self, tiles: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """The layers (h, w, C) of each tile, row by row -> those of the picture."""
         return stitch(tiles, self.grid, self.image_size, self._overlap)
 
     def _embed_tiles(self, tiles: Iterator[NDArray[np.uint8]]) -> Iterator[tuple[Tensor, ...]]:
@@ -139,12 +145,11 @@ class Embedder:
             yield from self.backbone.embed(torch.from_numpy(np.stack(chunk)))
 
     def _read(self, source: ImageSource) -> _Input | ImageUnreadable:
-        size = canvas(self.grid, self.image_size, self._overlap)
         try:
-            picture = read_image(source, enough=max(size), max_pixels=self.max_pixels)
+            picture = read_image(source, enough=max(self.canvas), max_pixels=self.max_pixels)
         except ImageUnreadable as error:
             return error
-        return _Input(to_array(picture.image, size), picture.width, picture.height)
+        return _Input(to_array(picture.image, self.canvas), picture.width, picture.height)
 
     def _blank(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.area.is_whole:

@@ -24,3 +24,7 @@ class ArtifactInvalid(AnomalyError):
 
 class BackboneUnavailable(AnomalyError):
     """A backbone's name is unknown or its weights cannot be had on this machine."""
+
+
+class ExportFailed(AnomalyError):
+    """A detector cannot be exported here, or the exported one would judge otherwise."""

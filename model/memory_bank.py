@@ -51,6 +51,18 @@ def build_bank(patches: Tensor, owners: Tensor, size: int, *, seed: int) -> Memo
     return MemoryBank(patches[chosen].contiguous(), owners[chosen].contiguous())
 
 
+def extend_bank(bank: MemoryBank, patches: Tensor, owner: int, size: int) -> MemoryBank:
+    """Also keeps `size` of one more picture's patches, those farthest from all kept ones: float32 (N, C)."""
+    nearest = bank.distances(patches)
+    chosen = []
+    for _ in range(min(size, len(patches))):
+        chosen.append(int(nearest.argmax()))
+        newest = torch.linalg.vector_norm(patches - patches[chosen[-1]], dim=1)
+        nearest = torch.minimum(nearest, newest)
+    rows = torch.cat([bank.rows, patches[chosen]])
+    return MemoryBank(rows, torch.cat([bank.owners, torch.full((len(chosen),), owner)]))
+
+
 def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Indices of `size` rows, each the farthest from those before it: float32 (N, C) -> int64 (size,).
 

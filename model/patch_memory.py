@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from model.backbone import LayerWeights
-from model.memory_bank import MemoryBank, build_bank
+from model.memory_bank import MemoryBank, build_bank, extend_bank
 
 Layers = tuple[Tensor, ...]
 """A picture's patch embeddings: float16 (h, w, C) for each layer."""
@@ -81,6 +81,15 @@ class PatchMemory:
             score += memory.weights.score * distances
             place += memory.weights.place * distances
         return Maps((score - self.profile).clamp_min(0) * self.area, place * self.area)
+
+    def with_picture(self, layers: Layers, owner: int, *, area: Inside) -> PatchMemory:
+        """This memory and one more picture, of which each layer's bank keeps as much as of the others on average."""
+        memories = []
+        for memory, layer in zip(self.layers, layers, strict=True):
+            patches = layer[area(*layer.shape[:2])].float()
+            bank = extend_bank(memory.bank, patches, owner, max(1, len(memory.bank.rows) // owner))
+            memories.append(replace(memory, bank=bank))
+        return replace(self, layers=tuple(memories))
 
 
 def learn(

@@ -7,12 +7,14 @@ tile's edge, so that the stitched feature maps are those of one large picture, b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], Tensor)
 
 AUTO = "auto"
 MOST_TILES = 8
@@ -54,7 +56,7 @@ def canvas(grid: Grid, side: int, overlap: int) -> tuple[int, int]:
     return side + (grid.rows - 1) * (side - overlap), side + (grid.columns - 1) * (side - overlap)
 
 
-def cut(pixels: NDArray[np.uint8], grid: Grid, side: int, overlap: int) -> list[NDArray[np.uint8]]:
+def cut(pixels: Pixels, grid: Grid, side: int, overlap: int) -> list[Pixels]:
     """uint8 (H, W, 3), the size of the canvas -> its tiles, uint8 (side, side, 3), row by row."""
     step = side - overlap
     return [

@@ -22,7 +22,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, Split, find_data_sets, split
-from model.detector import AnomalyDetector, DetectorConfig
+from model.config import DetectorConfig
+from model.detector import AnomalyDetector
 from model.evaluation import auroc
 
 RUNNER = Path(__file__).with_name("run_anomalib.py")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from model.detector import MOST_ALTERED, AnomalyDetector
+from model.config import MOST_ALTERED
+from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.evaluation import evaluate
 from model.images import find_images

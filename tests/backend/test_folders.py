@@ -1,4 +1,4 @@
-"""`train` and `predict` on plain folders, as one runs them in a terminal."""
+"""`train`, `predict`, `evaluate` and `export` on plain folders, as one runs them in a terminal."""
 
 from __future__ import annotations
 
@@ -68,6 +68,33 @@ def test_a_table_for_people(
     done = run("predict", abnormal_pictures[0], "--model", trained[0])
     assert "verdict" in done.stdout.splitlines()[0]
     assert "abnormal" in done.stdout.splitlines()[1]
+
+
+def test_verdicts_are_compared_with_the_names_of_folders(
+    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    normal_pictures: list[Path],
+    abnormal_pictures: list[Path],
+    tmp_path: Path,
+) -> None:
+    for name, paths in {"good": normal_pictures[12:16], "defect/hole": abnormal_pictures[:3]}.items():
+        (tmp_path / name).mkdir(parents=True)
+        for path in paths:
+            shutil.copy(path, tmp_path / name)
+    done = run("evaluate", tmp_path, "--model", trained[0], "--json")
+    found = json.loads(done.stdout)
+    assert (found["normals"], found["abnormals"]) == (4, 3)
+    assert found["recall"]["k"] == found["true_positives"] >= 2
+    assert "anomalies found" in run("evaluate", tmp_path, "--model", trained[0]).stdout
+
+
+def test_a_model_is_exported_once_it_judges_the_same(
+    trained: tuple[Path, subprocess.CompletedProcess[str]], abnormal_pictures: list[Path], tmp_path: Path
+) -> None:
+    done = run("export", trained[0], tmp_path / "cookies.xml", "--pictures", *abnormal_pictures[:2])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cookies.xml").is_file()
+    assert "the same verdicts on 2 pictures" in done.stderr
+    assert "uint8 (1, 320, 320, 3)" in done.stderr
 
 
 def test_sorted_folders_teach_the_normal_ones_only(

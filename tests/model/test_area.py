@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.area import Area, Rectangle, parse_rectangles
-from model.detector import AnomalyDetector, DetectorConfig
+from model.config import DetectorConfig
+from model.detector import AnomalyDetector
 from model.prediction import Verdict
 from tests.model.test_detector import texture
 

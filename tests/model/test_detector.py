@@ -17,7 +17,8 @@ from safetensors.numpy import save
 
 from model import artifact
 from model.alterations import ALTERATIONS
-from model.detector import AnomalyDetector, DetectorConfig
+from model.config import DetectorConfig
+from model.detector import AnomalyDetector
 from model.embedding import BATCH, Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import read_image

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from model.alterations import ALTERATIONS
-from model.detector import AnomalyDetector, DetectorConfig
+from model.config import DetectorConfig
+from model.detector import AnomalyDetector
 from model.embedding import Embedder, Embedding
 from model.images import read_image
 from model.prediction import Verdict
