@@ -85,10 +85,13 @@ class Registry:
     def knows(self, project_id: int) -> bool:
         return bool(self._fs.exists(self._path(project_id, "project.json")))
 
-    def remember(self, project_id: int) -> None:
-        """Makes a project known; does nothing for one that is."""
-        if not self.knows(project_id):
-            self._write_json({"connected_at": now()}, project_id, "project.json")
+    def remember(self, project_id: int) -> Json:
+        """Makes a project known unless it is; returns what is known of it."""
+        known = self.project(project_id)
+        if not known:
+            known = {"connected_at": now()}
+            self._write_json(known, project_id, "project.json")
+        return known
 
     def project(self, project_id: int) -> Json:
         """What is known of a project: connected_at, backends, missing_since."""

@@ -59,12 +59,14 @@ class Trainer:
         force: train even where there is too little new to be worth it (Start Training). check: raises where another
         worker has taken over.
         """
-        self._registry.remember(project_id)
-        days = self._settings.forget_days
-        project = find_project(self._studio, self._registry, project_id, forget_days=days)
-        if project is None or not is_connected(self._studio, self._registry, project_id):
+        known, days = self._registry.remember(project_id), self._settings.forget_days
+        project = find_project(self._studio, self._registry, project_id, known, forget_days=days)
+        if project is None:
             return []
-        self._sign_webhook(project_id)
+        backends = self._studio.backends(project_id)  # asked once: Label Studio then calls each of them
+        if not is_connected(self._studio, self._registry, project_id, known, backends):
+            return []
+        self._sign_webhook(project_id, backends)
         self._board.post(project_id, title=project.get("title"))
         config = self._parse(project)
         tasks = list(self._studio.tasks(project_id))
@@ -82,7 +84,7 @@ class Trainer:
         if current is None:
             return []
         check()
-        self._announce(project_id, current.name)
+        self._announce(project, backends, current.name)
         return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
 
     def backfill(
@@ -109,12 +111,12 @@ class Trainer:
 
     # Steps
 
-    def _sign_webhook(self, project_id: int) -> None:
+    def _sign_webhook(self, project_id: int, backends: Sequence[Json]) -> None:
         """Gives Label Studio's webhooks to this backend the secret header that the server asks for."""
         secret = self._settings.webhook_secret.get_secret_value()
         if not secret:
             return
-        urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in self._studio.backends(project_id)}
+        urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in backends}
         for hook in self._studio.webhooks(project_id):
             if hook["url"] in urls and hook.get("headers") != {WEBHOOK_HEADER: secret}:
                 self._studio.set_webhook_headers(hook["id"], {WEBHOOK_HEADER: secret})
@@ -280,23 +282,29 @@ class Trainer:
         kept = {key: known[key] for key in ("changes", "saving") if key in known}
         self._registry.save_evaluation(project_id, current.name, evaluation | kept)
 
-    def _announce(self, project_id: int, version: str) -> None:
+    def _announce(self, project: Json, backends: Sequence[Json], version: str) -> None:
         """Keeps the backend's title equal to the version: Label Studio then sorts by this version's scores.
 
         Changes nothing that is right already, because every change comes back as a webhook.
         """
-        known = {found.name for found in self._registry.versions(project_id)}
-        backends = self._studio.backends(project_id)
-        ours = [backend for backend in backends if backend.get("model_version") in known] or backends
-        if ours and ours[0].get("title") != version:
+        ours = self._ours(project["id"], backends)
+        if ours and ours.get("title") != version:
             self._studio.rename_backend(
-                ours[0],
+                ours,
                 version,
                 self._settings.basic_auth_user,
                 self._settings.basic_auth_pass.get_secret_value(),
             )
-        if self._studio.project(project_id).get("model_version") != version:
-            self._studio.set_model_version(project_id, version)
+            project = self._studio.project(project["id"])  # it may have moved along
+        if project.get("model_version") != version:
+            self._studio.set_model_version(project["id"], version)
+
+    def _ours(self, project_id: int, backends: Sequence[Json]) -> Json | None:
+        """Which of the project's backends is this one: the one that told a version of ours."""
+        if len(backends) < 2:
+            return next(iter(backends), None)
+        known = {found.name for found in self._registry.versions(project_id)}
+        return next((backend for backend in backends if backend.get("model_version") in known), backends[0])
 
     def _push(self, project_id: int, tasks: Sequence[Task], predictions: Sequence[Json]) -> None:
         """Replaces the old predictions of unfinished tasks; those of finished ones stay as evidence."""
