@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from backend.errors import StudioRefused
-from backend.registry import Json, Registry, now
+from backend.registry import Registry, now
+from backend.store import Json
 from backend.studio import Studio
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from typing import Any
 
 from backend.board import Board
 from backend.choices import cheapest
+from backend.cutting import Cut
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError, UnknownVersion
@@ -24,6 +25,7 @@ from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
 from backend.review import Case, changes, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
+from backend.snapshots import Snapshots
 from backend.studio import Studio
 from model.detector import SIZED, AnomalyDetector, DetectorConfig
 from model.embedding import Embedding
@@ -52,6 +54,7 @@ class Trainer:
         self._registry = registry
         self._pictures = pictures
         self._board = board
+        self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
     def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int]:
         """Brings the project up to date with its labels; returns the tasks that need a prediction.
@@ -69,7 +72,7 @@ class Trainer:
         self._sign_webhook(project_id, backends)
         self._board.post(project_id, title=project.get("title"))
         config = self._parse(project)
-        tasks = list(self._studio.tasks(project_id))
+        tasks = self._snapshots.look(project_id, self._cut(config), whole=force)
         dataset = build_dataset(tasks, config, self._settings.group_key)
         self._post_counts(project_id, dataset, len(tasks))
         current = self._current(project_id)
@@ -108,6 +111,7 @@ class Trainer:
         check()
         if self._registry.current(project_id) == version:
             self._push(project_id, tasks, predictions)
+            self._snapshots.note_pushed(project_id, self._cut(config), predictions)
 
     # Steps
 
@@ -127,6 +131,9 @@ class Trainer:
             normal_labels=self._settings.normal_labels,
             abnormal_labels=self._settings.abnormal_labels,
         )
+
+    def _cut(self, config: LabelConfig) -> Cut:
+        return Cut(config, self._settings.group_key)
 
     def _current(self, project_id: int) -> ModelVersion | None:
         name = self._registry.current(project_id)
@@ -211,8 +218,12 @@ class Trainer:
         return version
 
     def _cases_of(self, version: ModelVersion, dataset: Dataset) -> list[Case]:
-        detector = self._registry.detector(version.project_id, version.name)
-        return held_out_cases(version.project_id, detector, dataset, self._pictures, self._board)
+        """How a saved version judges what people confirmed; only what it has not judged before costs time."""
+        project_id = version.project_id
+        detector = self._registry.detector(project_id, version.name)
+        saved = self._registry.evaluation(project_id, version.name) or {"cases": []}
+        judged = {row["task_id"]: row for row in saved["cases"]}
+        return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
 
     def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> AnomalyDetector:
         training = dataset.training

@@ -19,6 +19,7 @@ class FakeStudio:
     def __init__(self) -> None:
         self.labelled: list[dict[str, Any]] = []
         self.renamed: list[str] = []
+        self.clock = None
 
     def label(self, task_id: int, verdict: str) -> None:
         result = [{"from_name": "verdict", "type": "choices", "value": {"choices": [verdict]}}]
