@@ -24,9 +24,8 @@ from backend.errors import (
     UnknownProject,
     UnknownVersion,
 )
-from backend.labels import LabelConfig, parse_config
 from backend.limits import BodyLimit
-from backend.predicting import Answer, empty_result
+from backend.predicting import Answer
 from backend.report.routes import projects_page, router
 from backend.services import Services
 from model.errors import AnomalyError, ImageUnreadable
@@ -120,34 +119,16 @@ def home(request: Request, parts: Parts) -> Response:
 def setup(body: SetupRequest, parts: Parts) -> Json:
     """The promoted version of a project. A labelling config that does not fit is refused with one that does."""
     project_id = _project_id(body.project)
-    _config(body.config_xml, parts)
-    if not parts.registry.knows(project_id):
-        parts.registry.remember(project_id)
-        try:
-            parts.jobs.request_sync(project_id)
-        except QueueUnreachable as error:
-            log.warning("project %s: %s; the next reconcile finds it", project_id, error)
-    return {"model_version": parts.predictor.version(project_id)}
+    parts.predictor.config(body.config_xml)
+    return {"model_version": parts.predictor.connect(project_id)}
 
 
 def predict(body: PredictRequest, parts: Parts) -> Json:
     """One result for each task, in order."""
     project_id = _project_of(body)
-    try:
-        config = _config(body.label_config or "", parts)
-    except LabelConfigUnusable as error:
-        log.warning("project %s: %s", project_id, error)
-        version = parts.predictor.version(project_id)
-        return {"results": [empty_result(version, str(error)) for _ in body.tasks]}
-    try:
-        with parts.measures.timed():
-            answer = parts.predictor.predict(project_id, body.tasks, config)
-    except Overloaded:
-        parts.jobs.request_sync(project_id)
-        raise
-    _count(project_id, answer, config, parts)
-    if not answer.in_time:
-        parts.jobs.request_sync(project_id)
+    with parts.measures.timed():
+        answer = parts.predictor.predict(project_id, body.tasks, body.label_config or "")
+    _count(project_id, answer, parts)
     return {"results": answer.results}
 
 
@@ -174,13 +155,11 @@ def metrics(parts: Parts) -> Response:
     return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _count(project_id: int, answer: Answer, config: LabelConfig, parts: Services) -> None:
+def _count(project_id: int, answer: Answer, parts: Services) -> None:
     project = str(project_id)
-    for result in answer.results:
-        if result["score"] is not None:
-            verdict = config.verdict_of(result["result"])
-            parts.measures.predictions.labels(project, verdict or "none").inc()
-            parts.measures.scores.labels(project).observe(result["score"])
+    for verdict, score in answer.judged:
+        parts.measures.predictions.labels(project, verdict).inc()
+        parts.measures.scores.labels(project).observe(score)
     if answer.failed:
         parts.measures.failures.labels(project, "picture").inc(len(answer.failed))
     if not answer.in_time:
@@ -188,10 +167,6 @@ def _count(project_id: int, answer: Answer, config: LabelConfig, parts: Services
 
 
 # Requests and answers
-
-
-def _config(xml: str, parts: Services) -> LabelConfig:
-    return parse_config(xml, normal_labels=parts.settings.normal_labels, abnormal_labels=parts.settings.abnormal_labels)
 
 
 def _project_of(body: PredictRequest) -> int:

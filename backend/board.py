@@ -39,7 +39,9 @@ class Board:
 
     def news(self, project_id: int) -> Json:
         """Everything known of a project. Raises QueueUnreachable."""
-        values = {name: self._read(_news_key(project_id, name)) for name in ENTRIES}
+        keys = {_news_key(project_id, name): name for name in ENTRIES}
+        found = self._guard(lambda: self._queue.storage.peek_many(list(keys)))
+        values = {keys[key]: self._queue.serializer.deserialize(value) for key, value in found.items()}
         news = {name: value for name, value in values.items() if value is not None}
         return news | {"backfill": self._backfill(project_id)}
 

@@ -181,11 +181,12 @@ def _voices(task: Task, config: LabelConfig) -> list[dict[str, Any]]:
     annotations = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
     for annotation in sorted(annotations, key=lambda a: str(a.get("created_at") or "")):
         if config.verdict_of(annotation.get("result") or ()) is not None:
-            newest[_annotator(annotation)] = annotation
+            newest[annotator(annotation)] = annotation
     return list(newest.values())
 
 
-def _annotator(annotation: dict[str, Any]) -> Any:
+def annotator(annotation: dict[str, Any]) -> Any:
+    """Who made an annotation: Label Studio tells the id alone, or in a record with the name."""
     who = annotation.get("completed_by")
     return who.get("id") if isinstance(who, dict) else who
 

@@ -73,6 +73,13 @@ class Jobs:
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
+    def hint_sync(self, project_id: int) -> None:
+        """Asks likewise where the asking may fail: the next reconcile finds what is lost with the queue."""
+        try:
+            self.request_sync(project_id)
+        except QueueUnreachable as error:
+            log.warning("project %s: %s; the next reconcile finds it", project_id, error)
+
     def _is_first(self, project_id: int, asked_at: float) -> bool:
         """Whether no other request waits for its job; one that waits for too long counts as lost."""
         key = waiting_key(project_id)
@@ -111,7 +118,7 @@ class Jobs:
     def reconcile(self) -> None:
         """Brings every known project up to date: finds what no webhook told."""
         for project_id in self._registry.projects():
-            self._try_request(project_id)
+            self.hint_sync(project_id)
 
     def look_after(self) -> None:
         """Finds work that was lost: with a worker that died, or with a queue that was away or has forgotten."""
@@ -246,12 +253,6 @@ class Jobs:
         if self._trainer is None:
             self._trainer = self._make_trainer(self.board)
         return self._trainer
-
-    def _try_request(self, project_id: int) -> None:
-        try:
-            self.request_sync(project_id)
-        except QueueUnreachable as error:
-            log.warning("project %s: %s", project_id, error)
 
 
 def _forced_key(project_id: int) -> str:

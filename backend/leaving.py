@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from backend.errors import StudioRefused
-from backend.registry import Json, Registry, now
+from backend.registry import Registry, now
+from backend.store import Json
 from backend.studio import Studio
 
 log = logging.getLogger(__name__)
@@ -14,17 +16,19 @@ log = logging.getLogger(__name__)
 NOT_FOUND = 404
 
 
-def find_project(studio: Studio, registry: Registry, project_id: int, *, forget_days: float) -> Json | None:
+def find_project(
+    studio: Studio, registry: Registry, project_id: int, known: Json, *, forget_days: float
+) -> Json | None:
     """The project as Label Studio knows it. One that it does not know is forgotten after `forget_days`: then None.
 
-    Raises StudioRefused, in words that say until when its models are kept.
+    known: what the registry knows of it. Raises StudioRefused, in words that say until when its models are kept.
     """
     try:
         project = studio.project(project_id)
     except StudioRefused as error:
         if error.status != NOT_FOUND:
             raise
-        since = registry.project(project_id).get("missing_since") or now()
+        since = known.get("missing_since") or now()
         registry.note(project_id, missing_since=since)
         end = datetime.fromisoformat(since) + timedelta(days=forget_days)
         if datetime.fromisoformat(now()) >= end:
@@ -36,21 +40,24 @@ def find_project(studio: Studio, registry: Registry, project_id: int, *, forget_
             f" {end:%Y-%m-%d}",
             NOT_FOUND,
         ) from error
-    if registry.project(project_id).get("missing_since"):
+    if known.get("missing_since"):
         registry.note(project_id, missing_since=None)
     return project
 
 
-def is_connected(studio: Studio, registry: Registry, project_id: int) -> bool:
-    """Whether the project still has an ML backend. Webhooks that a removed one left behind are removed too."""
-    urls = sorted(backend["url"].rstrip("/") for backend in studio.backends(project_id))
-    known = registry.project(project_id).get("backends", [])
-    gone = {f"{url}/webhook" for url in known if url not in urls}
+def is_connected(studio: Studio, registry: Registry, project_id: int, known: Json, backends: Sequence[Json]) -> bool:
+    """Whether the project still has an ML backend. Webhooks that a removed one left behind are removed too.
+
+    known: what the registry knows of it. backends: those that Label Studio knows.
+    """
+    urls = sorted(backend["url"].rstrip("/") for backend in backends)
+    before = known.get("backends", [])
+    gone = {f"{url}/webhook" for url in before if url not in urls}
     if gone:
         for hook in studio.webhooks(project_id):
             if hook["url"] in gone:
                 studio.delete_webhook(hook["id"])
                 log.info("project %s: the backend was removed, and now its webhook too", project_id)
-    if urls and urls != known:
+    if urls and urls != before:
         registry.note(project_id, backends=urls)
-    return bool(urls) or not known
+    return bool(urls) or not before

@@ -6,7 +6,6 @@ Training goes through the same queue as that of our own server; a `label-studio-
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import Any
 
@@ -14,15 +13,11 @@ from flask import has_request_context, request
 from label_studio_ml import model as label_studio_ml
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.errors import LabelConfigUnusable, QueueUnreachable
-from backend.labels import LabelConfig, parse_config
 from backend.predicting import UNTRAINED, empty_result
 from backend.services import Services, build_services
 from backend.settings import load_settings
 
 Json = dict[str, Any]
-
-log = logging.getLogger(__name__)
 
 
 @cache
@@ -44,15 +39,8 @@ class AnomalyModel(LabelStudioMLBase):  # type: ignore[misc]
         project_id = _project_of(tasks)
         if project_id is None:
             return [empty_result(UNTRAINED, "the request names no project") for _ in tasks]
-        try:
-            config = _config(_asked().get("label_config") or self.label_config)
-        except LabelConfigUnusable as error:
-            log.warning("project %s: %s", project_id, error)
-            return [empty_result(parts.predictor.version(project_id), str(error)) for _ in tasks]
-        answer = parts.predictor.predict(project_id, tasks, config)
-        if not answer.in_time:
-            parts.jobs.request_sync(project_id)
-        return answer.results
+        config = _asked().get("label_config") or self.label_config or ""
+        return parts.predictor.predict(project_id, tasks, config).results
 
     def fit(self, *args: Any, event: str | None = None, data: Json | None = None, **kwargs: Any) -> Json:
         """Queues a job for the project; version 2 passes event and data by position, 1.0.9 by name."""
@@ -76,7 +64,7 @@ class InProcess:
     def get_result(self, model_version: str | None = None) -> Json:
         """What 1.0.9 answers to /setup with. Raises LabelConfigUnusable, so that such a project cannot connect."""
         asked = _asked()
-        _config(asked.get("schema"))
+        shared_services().predictor.config(asked.get("schema") or "")
         return {"job_id": version_of(_number(asked.get("project")))}
 
     def run_job(self, model_class: type[AnomalyModel], args: tuple[str, Json, str]) -> None:
@@ -90,26 +78,12 @@ if hasattr(label_studio_ml, "LabelStudioMLManager"):  # only 1.0.9 has one
 
 def version_of(project_id: int | None) -> str:
     """The version in charge of a project. One that is new is looked at soon."""
-    if project_id is None:
-        return UNTRAINED
-    parts = shared_services()
-    if not parts.registry.knows(project_id):
-        parts.registry.remember(project_id)
-        try:
-            parts.jobs.request_sync(project_id)
-        except QueueUnreachable as error:
-            log.warning("project %s: %s; the next reconcile finds it", project_id, error)
-    return parts.predictor.version(project_id)
+    return UNTRAINED if project_id is None else shared_services().predictor.connect(project_id)
 
 
 def _asked() -> Json:
     """The request's content: 1.0.9 hands its model neither the project nor that project's labelling config."""
     return (request.get_json(silent=True) or {}) if has_request_context() else {}
-
-
-def _config(xml: str | None) -> LabelConfig:
-    settings = shared_services().settings
-    return parse_config(xml or "", normal_labels=settings.normal_labels, abnormal_labels=settings.abnormal_labels)
 
 
 def _project_of(tasks: list[Json]) -> int | None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.board import Board
 from backend.dataset import image_uri
-from backend.errors import Overloaded, UnknownVersion
-from backend.labels import LabelConfig
+from backend.errors import LabelConfigUnusable, Overloaded, UnknownVersion
+from backend.jobs import Jobs
+from backend.labels import LabelConfig, parse_config
 from backend.pictures import Pictures
 from backend.registry import Registry
 from backend.results import prediction_result
 from backend.settings import Settings
 from model.embedding import Embedding
 from model.errors import ArtifactInvalid
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -29,10 +32,12 @@ MOST_WAITING = 8
 class Answer:
     """The results of one request, and what became of its pictures.
 
-    in_time: False when time ran out; the tasks left then have empty results and need a background job.
+    judged: verdict and score of each picture that has them. in_time: False when time ran out; the tasks left then
+    have empty results, and a background job sends what is missing.
     """
 
     results: list[Json] = field(default_factory=list)
+    judged: list[tuple[str, float]] = field(default_factory=list)
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     solved: list[int] = field(default_factory=list)
     in_time: bool = True
@@ -41,11 +46,11 @@ class Answer:
 class Predictor:
     """Predicts with the promoted version. Thread-safe; one request at a time uses the network."""
 
-    def __init__(self, settings: Settings, registry: Registry, pictures: Pictures, board: Board) -> None:
-        self._seconds = settings.predict_seconds
+    def __init__(self, settings: Settings, registry: Registry, pictures: Pictures, jobs: Jobs) -> None:
+        self._settings = settings
         self._registry = registry
         self._pictures = pictures
-        self._board = board
+        self._jobs = jobs
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_WAITING)
 
@@ -53,11 +58,43 @@ class Predictor:
         """The promoted version's name, or UNTRAINED."""
         return self._registry.current(project_id) or UNTRAINED
 
-    def predict(self, project_id: int, tasks: Sequence[Any], config: LabelConfig) -> Answer:
-        """Exactly one result for each task.
+    def connect(self, project_id: int) -> str:
+        """Likewise, and a project that is new is looked at soon."""
+        if not self._registry.knows(project_id):
+            self._registry.remember(project_id)
+            self._jobs.hint_sync(project_id)
+        return self.version(project_id)
 
-        A task without a model, a readable picture or time left gets an empty result with the reason.
+    def config(self, label_config: str) -> LabelConfig:
+        """The labelling config as the settings read it. Raises LabelConfigUnusable."""
+        return parse_config(
+            label_config,
+            normal_labels=self._settings.normal_labels,
+            abnormal_labels=self._settings.abnormal_labels,
+        )
+
+    def predict(self, project_id: int, tasks: Sequence[Any], label_config: str) -> Answer:
+        """Exactly one result for each task. Raises Overloaded.
+
+        A task without a model, a readable picture, a labelling config that fits or time left gets an empty result
+        with the reason.
         """
+        try:
+            config = self.config(label_config)
+        except LabelConfigUnusable as error:
+            log.warning("project %s: %s", project_id, error)
+            version = self.version(project_id)
+            return Answer([empty_result(version, str(error)) for _ in tasks])
+        try:
+            answer = self._queued(project_id, tasks, config)
+        except Overloaded:
+            self._jobs.hint_sync(project_id)
+            raise
+        if not answer.in_time:
+            self._jobs.hint_sync(project_id)
+        return answer
+
+    def _queued(self, project_id: int, tasks: Sequence[Any], config: LabelConfig) -> Answer:
         version = self._registry.current(project_id)
         if version is None:
             return Answer([empty_result(UNTRAINED, "there is no model yet") for _ in tasks])
@@ -67,12 +104,13 @@ class Predictor:
             answer = self._in_turn(project_id, version, tasks, config)
         finally:
             self._places.release()
-        self._board.note_pictures(project_id, answer.failed, answer.solved)
+        self._jobs.board.note_pictures(project_id, answer.failed, answer.solved)
         return answer
 
     def _in_turn(self, project_id: int, version: str, tasks: Sequence[Any], config: LabelConfig) -> Answer:
-        deadline = time.monotonic() + self._seconds
-        if not self._lock.acquire(timeout=self._seconds):
+        seconds = self._settings.predict_seconds
+        deadline = time.monotonic() + seconds
+        if not self._lock.acquire(timeout=seconds):
             raise Overloaded("the requests before this one took too long; a background job sends what is missing")
         try:
             return self._answer(project_id, version, tasks, config, deadline)
@@ -96,6 +134,7 @@ class Predictor:
                 prediction = detector.judge(item)
                 result = prediction_result(prediction, config)
                 answer.results.append({"result": result, "score": prediction.score, "model_version": version})
+                answer.judged.append((prediction.verdict.value, prediction.score))
                 answer.solved.append(task_id)
             elif item is None:
                 answer.in_time = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,13 +61,24 @@ class Case:
 
 
 def held_out_cases(
-    project_id: int, detector: AnomalyDetector, dataset: Dataset, pictures: Pictures, board: Board
+    project_id: int,
+    detector: AnomalyDetector,
+    dataset: Dataset,
+    pictures: Pictures,
+    board: Board,
+    judged: Mapping[int, Json] | None = None,
 ) -> list[Case]:
-    """Scores every confirmed picture of dev and test that can be read."""
+    """Scores every confirmed picture of dev and test that can be read.
+
+    judged: by task, the cases that this detector has judged before, as they were saved.
+    """
     learned = {image.name: image.raw_score for image in detector.training}
     wanted = [image for image in dataset.labelled if image.split is not Split.TRAIN]
     cases = [_case(detector, image, learned[str(image.task_id)]) for image in wanted if str(image.task_id) in learned]
-    unseen = [image for image in wanted if str(image.task_id) not in learned]
+    others = [image for image in wanted if str(image.task_id) not in learned]
+    again = {image.task_id: case for image in others if (case := _known(image, judged or {}))}
+    cases += again.values()
+    unseen = [image for image in others if image.task_id not in again]
     failed: dict[int, tuple[str, str]] = {}
     embeddings = pictures.embed_each(((image.uri, image.task_id) for image in unseen), detector.config)
     for image, embedding in zip(unseen, embeddings, strict=True):
@@ -78,6 +89,22 @@ def held_out_cases(
             failed[image.task_id] = (image.uri, str(embedding))
     board.note_pictures(project_id, failed)
     return sorted(cases, key=lambda case: case.image.task_id)
+
+
+def _known(image: LabelledImage, judged: Mapping[int, Json]) -> Case | None:
+    """The picture's saved case, unless its address was changed."""
+    row = judged.get(image.task_id)
+    if row is None or row["uri"] != image.uri or row["cross_fitted"]:
+        return None
+    return Case(
+        image=image,
+        score=row["score"],
+        raw_score=row["raw_score"],
+        p_value=row["p_value"],
+        predicted=Verdict(row["predicted"]),
+        cross_fitted=False,
+        nearest_normal=str(row["nearest_normal"]),
+    )
 
 
 def _case(

@@ -39,6 +39,6 @@ def build_services(settings: Settings) -> Services:
         return Trainer(settings, studio, registry, pictures, board)
 
     jobs = Jobs(settings, registry, make_trainer)
-    predictor = Predictor(settings, registry, pictures, jobs.board)
+    predictor = Predictor(settings, registry, pictures, jobs)
     thumbnails = Thumbnails(settings.cache_dir, pictures)
     return Services(settings, registry, pictures, jobs, predictor, thumbnails, Measures())

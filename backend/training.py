@@ -13,6 +13,7 @@ from typing import Any
 
 from backend.board import Board
 from backend.choices import cheapest
+from backend.cutting import Cut
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError, UnknownVersion
@@ -24,6 +25,7 @@ from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
 from backend.review import Case, changes, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
+from backend.snapshots import Snapshots
 from backend.studio import Studio
 from model.config import DetectorConfig
 from model.detector import SIZED, AnomalyDetector
@@ -53,6 +55,7 @@ class Trainer:
         self._registry = registry
         self._pictures = pictures
         self._board = board
+        self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
     def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int]:
         """Brings the project up to date with its labels; returns the tasks that need a prediction.
@@ -60,15 +63,17 @@ class Trainer:
         force: train even where there is too little new to be worth it (Start Training). check: raises where another
         worker has taken over.
         """
-        self._registry.remember(project_id)
-        days = self._settings.forget_days
-        project = find_project(self._studio, self._registry, project_id, forget_days=days)
-        if project is None or not is_connected(self._studio, self._registry, project_id):
+        known, days = self._registry.remember(project_id), self._settings.forget_days
+        project = find_project(self._studio, self._registry, project_id, known, forget_days=days)
+        if project is None:
             return []
-        self._sign_webhook(project_id)
+        backends = self._studio.backends(project_id)  # asked once: Label Studio then calls each of them
+        if not is_connected(self._studio, self._registry, project_id, known, backends):
+            return []
+        self._sign_webhook(project_id, backends)
         self._board.post(project_id, title=project.get("title"))
         config = self._parse(project)
-        tasks = list(self._studio.tasks(project_id))
+        tasks = self._snapshots.look(project_id, self._cut(config), whole=force)
         dataset = build_dataset(tasks, config, self._settings.group_key)
         self._post_counts(project_id, dataset, len(tasks))
         current = self._current(project_id)
@@ -83,7 +88,7 @@ class Trainer:
         if current is None:
             return []
         check()
-        self._announce(project_id, current.name)
+        self._announce(project, backends, current.name)
         return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
 
     def backfill(
@@ -107,15 +112,16 @@ class Trainer:
         check()
         if self._registry.current(project_id) == version:
             self._push(project_id, tasks, predictions)
+            self._snapshots.note_pushed(project_id, self._cut(config), predictions)
 
     # Steps
 
-    def _sign_webhook(self, project_id: int) -> None:
+    def _sign_webhook(self, project_id: int, backends: Sequence[Json]) -> None:
         """Gives Label Studio's webhooks to this backend the secret header that the server asks for."""
         secret = self._settings.webhook_secret.get_secret_value()
         if not secret:
             return
-        urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in self._studio.backends(project_id)}
+        urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in backends}
         for hook in self._studio.webhooks(project_id):
             if hook["url"] in urls and hook.get("headers") != {WEBHOOK_HEADER: secret}:
                 self._studio.set_webhook_headers(hook["id"], {WEBHOOK_HEADER: secret})
@@ -126,6 +132,9 @@ class Trainer:
             normal_labels=self._settings.normal_labels,
             abnormal_labels=self._settings.abnormal_labels,
         )
+
+    def _cut(self, config: LabelConfig) -> Cut:
+        return Cut(config, self._settings.group_key)
 
     def _current(self, project_id: int) -> ModelVersion | None:
         name = self._registry.current(project_id)
@@ -210,8 +219,12 @@ class Trainer:
         return version
 
     def _cases_of(self, version: ModelVersion, dataset: Dataset) -> list[Case]:
-        detector = self._registry.detector(version.project_id, version.name)
-        return held_out_cases(version.project_id, detector, dataset, self._pictures, self._board)
+        """How a saved version judges what people confirmed; only what it has not judged before costs time."""
+        project_id = version.project_id
+        detector = self._registry.detector(project_id, version.name)
+        saved = self._registry.evaluation(project_id, version.name) or {"cases": []}
+        judged = {row["task_id"]: row for row in saved["cases"]}
+        return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
 
     def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> AnomalyDetector:
         training = dataset.training
@@ -275,23 +288,29 @@ class Trainer:
         kept = {key: known[key] for key in ("changes", "saving") if key in known}
         self._registry.save_evaluation(project_id, current.name, evaluation | kept)
 
-    def _announce(self, project_id: int, version: str) -> None:
+    def _announce(self, project: Json, backends: Sequence[Json], version: str) -> None:
         """Keeps the backend's title equal to the version: Label Studio then sorts by this version's scores.
 
         Changes nothing that is right already, because every change comes back as a webhook.
         """
-        known = {found.name for found in self._registry.versions(project_id)}
-        backends = self._studio.backends(project_id)
-        ours = [backend for backend in backends if backend.get("model_version") in known] or backends
-        if ours and ours[0].get("title") != version:
+        ours = self._ours(project["id"], backends)
+        if ours and ours.get("title") != version:
             self._studio.rename_backend(
-                ours[0],
+                ours,
                 version,
                 self._settings.basic_auth_user,
                 self._settings.basic_auth_pass.get_secret_value(),
             )
-        if self._studio.project(project_id).get("model_version") != version:
-            self._studio.set_model_version(project_id, version)
+            project = self._studio.project(project["id"])  # it may have moved along
+        if project.get("model_version") != version:
+            self._studio.set_model_version(project["id"], version)
+
+    def _ours(self, project_id: int, backends: Sequence[Json]) -> Json | None:
+        """Which of the project's backends is this one: the one that told a version of ours."""
+        if len(backends) < 2:
+            return next(iter(backends), None)
+        known = {found.name for found in self._registry.versions(project_id)}
+        return next((backend for backend in backends if backend.get("model_version") in known), backends[0])
 
     def _push(self, project_id: int, tasks: Sequence[Task], predictions: Sequence[Json]) -> None:
         """Replaces the old predictions of unfinished tasks; those of finished ones stay as evidence."""

@@ -27,9 +27,6 @@ class FakeStudio:
             raise StudioRefused("no", self.status)
         return {"id": project_id}
 
-    def backends(self, project_id: int) -> list[dict[str, Any]]:
-        return [{"url": url} for url in self.urls]
-
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         return [{"id": number, "url": url} for number, url in self.hooks.items()]
 
@@ -50,11 +47,13 @@ def registry(tmp_path: Any) -> Registry:
 
 
 def find(studio: FakeStudio, registry: Registry, days: float) -> Any:
-    return find_project(studio, registry, PROJECT, forget_days=days)  # type: ignore[arg-type]
+    known = registry.remember(PROJECT)
+    return find_project(studio, registry, PROJECT, known, forget_days=days)  # type: ignore[arg-type]
 
 
 def connected(studio: FakeStudio, registry: Registry) -> bool:
-    return is_connected(studio, registry, PROJECT)  # type: ignore[arg-type]
+    known, backends = registry.remember(PROJECT), [{"url": url} for url in studio.urls]
+    return is_connected(studio, registry, PROJECT, known, backends)  # type: ignore[arg-type]
 
 
 def test_a_deleted_project_is_kept_for_some_days(studio: FakeStudio, registry: Registry) -> None:

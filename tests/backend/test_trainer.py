@@ -19,6 +19,7 @@ class FakeStudio:
     def __init__(self) -> None:
         self.labelled: list[dict[str, Any]] = []
         self.renamed: list[str] = []
+        self.clock = None
 
     def label(self, task_id: int, verdict: str) -> None:
         result = [{"from_name": "verdict", "type": "choices", "value": {"choices": [verdict]}}]
@@ -27,7 +28,11 @@ class FakeStudio:
         self.labelled.append({"id": task_id, "data": data, "annotations": [annotation], "is_labeled": True})
 
     def project(self, project_id: int) -> dict[str, Any]:
-        return {"label_config": EXAMPLE_CONFIG, "model_version": self.renamed[-1] if self.renamed else ""}
+        return {
+            "id": project_id,
+            "label_config": EXAMPLE_CONFIG,
+            "model_version": self.renamed[-1] if self.renamed else "",
+        }
 
     def tasks(self, project_id: int) -> list[dict[str, Any]]:
         return self.labelled

@@ -153,6 +153,11 @@ def test_the_report_counts_what_people_confirmed(
     assert told["disputes"] == [{"task_id": 7, "uri": "/data/upload/7.jpg", "normal": 1, "abnormal": 2}]
     assert {case["task_id"] for case in told["cases"]} == set(shown)
     assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [99]
+    judged = {case["task_id"]: case | {"score": 0.125} for case in told["cases"]}
+    moved = replace(labelled[0], uri=labelled[1].uri)
+    changed = Dataset((moved, *labelled[1:]), (), ())
+    again = held_out_cases(PROJECT, detector, changed, services.pictures, services.jobs.board, judged)
+    assert [case.score == 0.125 for case in again] == [case.image.task_id != moved.task_id for case in found]
 
 
 def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:

@@ -1,0 +1,56 @@
+"""Cuts tasks down to what the dataset and the backfill read of them; places and masks are most of a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from backend.dataset import Task, annotator
+from backend.labels import LabelConfig
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Keeps the shape of tasks. config, group_key: what the dataset will be built with."""
+
+    config: LabelConfig
+    group_key: str = ""
+
+    @property
+    def name(self) -> str:
+        """Changes with whatever decides what is kept."""
+        parts = repr((self.config.image_key, self.config.choices, self.group_key))
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def task(self, task: Task) -> Task:
+        data = task.get("data")
+        keys = (self.config.image_key, self.group_key)
+        return {
+            "id": task["id"],
+            "is_labeled": bool(task.get("is_labeled")),
+            "data": {key: data[key] for key in keys if key in data} if isinstance(data, dict) else {},
+            "annotations": [self._annotation(item) for item in task.get("annotations") or ()],
+            "predictions": [self.prediction(item) for item in task.get("predictions") or () if isinstance(item, dict)],
+        }
+
+    def prediction(self, prediction: Json) -> Json:
+        kept = {key: prediction.get(key) for key in ("created_at", "model_version", "score")}
+        return kept | {"result": self._result(prediction.get("result"))}
+
+    def _annotation(self, annotation: Json) -> Json:
+        known = ("created_at", "was_cancelled", "ground_truth", "parent_prediction")
+        kept = {key: annotation[key] for key in known if annotation.get(key) is not None}
+        return kept | {"completed_by": annotator(annotation), "result": self._result(annotation.get("result"))}
+
+    def _result(self, result: Iterable[Json] | None) -> list[Json]:
+        """The choices; of a result without them, that it is none: an empty item."""
+        items = list(result or ())
+        name = self.config.choices
+        chosen = [item for item in items if item.get("from_name") == name]
+        if not chosen:
+            return [{}] if items else []
+        return [{"from_name": name, "value": {"choices": (item.get("value") or {}).get("choices")}} for item in chosen]

@@ -1,0 +1,99 @@
+"""Files of projects below one folder or bucket: MODEL_DIR, which may be anything that fsspec knows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import posixpath
+import threading
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from backend.errors import StoreUnwritable, UnknownProject
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+HIGHEST_ID = 2**63 - 1
+
+
+class Store:
+    """Reads and writes whole files, each named by its project and its path."""
+
+    def __init__(self, root: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+
+    def projects(self) -> list[int]:
+        """The ids of all projects that have files."""
+        return sorted(int(name) for name in self._list(self._root) if name.isdecimal())
+
+    def names(self, project_id: int, *parts: str) -> list[str]:
+        """What a folder of a project holds; nothing where there is no such folder."""
+        return self._list(self._path(project_id, *parts))
+
+    def has(self, project_id: int, *parts: str) -> bool:
+        return bool(self._fs.exists(self._path(project_id, *parts)))
+
+    def read(self, project_id: int, *parts: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(self._path(project_id, *parts)))
+        except FileNotFoundError:
+            return None
+
+    def read_json(self, project_id: int, *parts: str) -> Json | None:
+        content = self.read(project_id, *parts)
+        try:
+            return None if content is None else json.loads(content)
+        except ValueError:
+            log.error("%s is damaged and counts as missing", self._path(project_id, *parts))
+            return None
+
+    def write_json(self, content: Json, project_id: int, *parts: str) -> None:
+        self.write(json.dumps(content, indent=1, sort_keys=True).encode(), project_id, *parts)
+
+    def write(self, content: bytes, project_id: int, *parts: str) -> None:
+        """All or nothing: in a folder the whole file is moved into place; object stores do so by nature."""
+        path = self._path(project_id, *parts)
+        try:
+            if isinstance(self._fs, LocalFileSystem):
+                _replace(Path(path), content)
+            else:
+                self._fs.pipe_file(path, content)
+        except OSError as error:
+            raise StoreUnwritable(f"{path} cannot be written: {error}; make room or check MODEL_DIR") from error
+
+    def remove(self, project_id: int, *parts: str) -> None:
+        """Deletes a file, or a folder with all that is in it."""
+        self._fs.rm(self._path(project_id, *parts), recursive=True)
+        self._fs.invalidate_cache()
+
+    def _list(self, folder: str) -> list[str]:
+        self._fs.invalidate_cache()
+        try:
+            return [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(folder, detail=False)]
+        except FileNotFoundError:
+            return []
+
+    def _path(self, project_id: int, *parts: str) -> str:
+        if not 0 <= project_id <= HIGHEST_ID:
+            raise UnknownProject(f"{str(project_id)[:20]} is not a project's id")
+        return posixpath.join(self._root, str(project_id), *parts)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """On the disk before it is in place, so that not even a power cut leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(f"{path}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
