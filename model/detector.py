@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, suspects, tail_threshold
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
-from model.images import MAX_PIXELS, ImageSource
+from model.images import MAX_PIXELS, ImageSource, ImageSources, pictures_in
 from model.memory_bank import MemoryBank
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
@@ -125,9 +125,20 @@ class _Fitted:
 class AnomalyDetector:
     """Learns from normal pictures alone; calls others normal or abnormal, with a score and the place.
 
-    >>> detector = AnomalyDetector().fit(normal_paths)      # doctest: +SKIP
-    >>> detector.predict(["new.jpg"])[0].verdict            # doctest: +SKIP
-    <Verdict.NORMAL: 'normal'>
+    Pictures are a folder, or paths, bytes or Pillow images. Here five grey ones, and one with a dark corner:
+
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> pixels = np.random.default_rng(0).normal(128, 8, (6, 96, 96, 3)).astype(np.uint8)
+    >>> pixels[5, 64:88, 64:88] = 20
+    >>> *normal, dark = [Image.fromarray(picture) for picture in pixels]
+    >>> detector = AnomalyDetector(DetectorConfig(image_size=96)).fit(normal)
+    >>> detector
+    AnomalyDetector(efficientnet_lite2, learned from 5 normal pictures)
+    >>> print(detector.predict([dark])[0].reason)
+    Unlike the 5 normal pictures: none of them is this unusual. The most unusual place is at the bottom right.
+
+    `save` and `load` keep a trained one in a file.
     """
 
     def __init__(self, config: DetectorConfig | None = None, *, embedder: Embedder | None = None) -> None:
@@ -135,15 +146,19 @@ class AnomalyDetector:
         self.embedder = embedder or self.config.embedder()
         self._fitted: _Fitted | None = None
 
+    def __repr__(self) -> str:
+        learned = f"learned from {len(self._fitted.names)} normal pictures" if self._fitted else "learned nothing yet"
+        return f"AnomalyDetector({self.config.backbone}, {learned})"
+
     # Learning
 
-    def fit(self, images: Iterable[ImageSource], *, progress: Progress | None = None) -> Self:
-        """Learns from normal pictures: paths, bytes or Pillow images.
+    def fit(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
+        """Learns from normal pictures: a folder, or paths, bytes or Pillow images.
 
         progress: called with (phase, done, total). Raises ImageUnreadable at the first picture that cannot be
         read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
         """
-        sources = list(images)
+        sources = list(pictures_in(images))
         self.settle_tiles(sources)
         embeddings: list[Embedding] = []
         for source, item in zip(sources, self.embedder.embed(sources), strict=True):
@@ -245,7 +260,7 @@ class AnomalyDetector:
 
     # Judging
 
-    def predict(self, images: Iterable[ImageSource]) -> list[Prediction]:
+    def predict(self, images: ImageSources) -> list[Prediction]:
         """Judges pictures. Raises ImageUnreadable at the first that cannot be read; see `predict_each`."""
         predictions = []
         for item in self.predict_each(images):
@@ -254,9 +269,9 @@ class AnomalyDetector:
             predictions.append(item)
         return predictions
 
-    def predict_each(self, images: Iterable[ImageSource]) -> Iterator[Prediction | ImageUnreadable]:
+    def predict_each(self, images: ImageSources) -> Iterator[Prediction | ImageUnreadable]:
         """One prediction, or the reason why there is none, for each picture in turn."""
-        for item in self.embedder.embed(images):
+        for item in self.embedder.embed(pictures_in(images)):
             yield item if isinstance(item, ImageUnreadable) else self.judge(item)
 
     @torch.inference_mode()
