@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, Field
 
+from backend import answers
 from backend.access import Parts, User, authenticate, known_project
 from backend.actions import follow_rate, put_in_charge
 from backend.errors import NotAllowed
@@ -28,7 +29,7 @@ def _meant(x_requested_by: Annotated[str | None, Header()] = None) -> None:
         raise NotAllowed(f"changes need the header {CHANGE_HEADER}, with your program's name, say")
 
 
-router = APIRouter(prefix="/api", dependencies=[Depends(authenticate)], tags=["projects"])
+router = APIRouter(prefix="/api", dependencies=[Depends(authenticate)], tags=["projects"], responses=answers.FAULTS)
 change = [Depends(_meant)]
 
 
@@ -44,34 +45,34 @@ class Rule(BaseModel):
     alarm_rate: float | None = Field(gt=0, lt=1)
 
 
-@router.get("/projects")
+@router.get("/projects", response_model=answers.Projects)
 def projects(parts: Parts) -> Json:
     """All connected projects, each with its status."""
     return {"projects": [_status(project_id, parts) for project_id in parts.registry.projects()]}
 
 
-@router.get("/projects/{project_id}")
+@router.get("/projects/{project_id}", response_model=answers.Status)
 def project(project_id: int, parts: Parts) -> Json:
     """Where a project stands, and what to do next."""
     known_project(project_id, parts)
     return _status(project_id, parts)
 
 
-@router.get("/projects/{project_id}/evaluation")
+@router.get("/projects/{project_id}/evaluation", response_model=answers.Evaluation)
 def evaluation(project_id: int, parts: Parts, version: str | None = None) -> Json:
     """How well a version does on what people confirmed. version: the one in charge, unless named."""
     known_project(project_id, parts)
     return measured(project_id, parts.registry, version)
 
 
-@router.get("/projects/{project_id}/compare")
+@router.get("/projects/{project_id}/compare", response_model=answers.Comparison)
 def compare_versions(project_id: int, first: str, second: str, parts: Parts) -> Json:
     """Two versions on the confirmed pictures that both judged: how often each was right, and where they differ."""
     known_project(project_id, parts)
     return compare(*(measured(project_id, parts.registry, name) for name in (first, second)))
 
 
-@router.get("/projects/{project_id}/versions")
+@router.get("/projects/{project_id}/versions", response_model=answers.Versions)
 def versions(project_id: int, parts: Parts) -> Json:
     """All versions, oldest first, and who put which in charge."""
     known_project(project_id, parts)
@@ -83,28 +84,28 @@ def versions(project_id: int, parts: Parts) -> Json:
     }
 
 
-@router.post("/projects/{project_id}/promote", dependencies=change)
+@router.post("/projects/{project_id}/promote", response_model=answers.Status, dependencies=change)
 def promote(project_id: int, body: Promotion, parts: Parts, user: User) -> Json:
     """Puts another version in charge."""
     put_in_charge(project_id, body.version, parts, user)
     return _status(project_id, parts)
 
 
-@router.get("/projects/{project_id}/rule")
+@router.get("/projects/{project_id}/rule", response_model=answers.Rules)
 def rule(project_id: int, parts: Parts) -> Json:
     """The false-alarm rate that people chose, and what was chosen before."""
     known_project(project_id, parts)
     return {"alarm_rate": parts.registry.alarm_rate(project_id), "history": parts.registry.rules(project_id)}
 
 
-@router.put("/projects/{project_id}/rule", dependencies=change)
+@router.put("/projects/{project_id}/rule", response_model=answers.Status, dependencies=change)
 def set_rule(project_id: int, body: Rule, parts: Parts, user: User) -> Json:
     """Chooses the project's false-alarm rate; a training follows."""
     follow_rate(project_id, body.alarm_rate, parts, user)
     return _status(project_id, parts)
 
 
-@router.post("/projects/{project_id}/train", dependencies=change)
+@router.post("/projects/{project_id}/train", response_model=answers.Status, dependencies=change)
 def train(project_id: int, parts: Parts) -> Json:
     """Trains with whatever is new."""
     known_project(project_id, parts)

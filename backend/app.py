@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from backend import __version__, api
+from backend import __version__, answers, api
 from backend.access import Parts, authenticate, check_webhook
+from backend.answers import gives
 from backend.errors import (
     LabelConfigUnusable,
     MediaUnavailable,
@@ -89,12 +90,14 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(BodyLimit, most_mb=services.settings.body_max_mb)
     protected = [Depends(authenticate)]
     app.get("/", dependencies=protected, include_in_schema=False)(home)
-    app.get("/health")(health)
-    app.post("/setup", dependencies=protected)(setup)
-    app.post("/predict", dependencies=protected)(predict)
-    app.get("/versions", dependencies=protected)(versions)
-    app.post("/webhook", dependencies=[Depends(check_webhook)], status_code=200)(webhook)
-    app.get("/metrics", dependencies=protected, response_class=Response)(metrics)
+    app.get("/health", response_model=answers.Health)(health)
+    protocol = APIRouter(responses=answers.FAULTS)
+    protocol.post("/setup", dependencies=protected, response_model=answers.Setup)(setup)
+    protocol.post("/predict", dependencies=protected, response_model=answers.Results)(predict)
+    protocol.get("/versions", dependencies=protected, response_model=answers.Names)(versions)
+    protocol.post("/webhook", dependencies=[Depends(check_webhook)], response_model=answers.Taken)(webhook)
+    protocol.get("/metrics", dependencies=protected, response_class=Response, responses=gives("text/plain"))(metrics)
+    app.include_router(protocol)
     app.include_router(api.router)
     app.include_router(router)
     app.mount("/static", StaticFiles(packages=[("backend.report", "static")]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -19,7 +19,7 @@ from model.calibration import Calibration, suspects, tail_threshold
 from model.config import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
-from model.images import ImageSource
+from model.images import ImageSource, ImageSources, pictures_in
 from model.memory_bank import MemoryBank
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
@@ -61,9 +61,20 @@ class _Fitted:
 class AnomalyDetector:
     """Learns from normal pictures alone; calls others normal or abnormal, with a score and the place.
 
-    >>> detector = AnomalyDetector().fit(normal_paths)      # doctest: +SKIP
-    >>> detector.predict(["new.jpg"])[0].verdict            # doctest: +SKIP
-    <Verdict.NORMAL: 'normal'>
+    Pictures are a folder, or paths, bytes or Pillow images. Here five grey ones, and one with a dark corner:
+
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> pixels = np.random.default_rng(0).normal(128, 8, (6, 96, 96, 3)).astype(np.uint8)
+    >>> pixels[5, 64:88, 64:88] = 20
+    >>> *normal, dark = [Image.fromarray(picture) for picture in pixels]
+    >>> detector = AnomalyDetector(DetectorConfig(image_size=96)).fit(normal)
+    >>> detector
+    AnomalyDetector(efficientnet_lite2, learned from 5 normal pictures)
+    >>> print(detector.predict([dark])[0].reason)
+    Unlike the 5 normal pictures: none of them is this unusual. The most unusual place is at the bottom right.
+
+    `save` and `load` keep a trained one in a file.
     """
 
     def __init__(self, config: DetectorConfig | None = None, *, embedder: Embedder | None = None) -> None:
@@ -71,15 +82,19 @@ class AnomalyDetector:
         self.embedder = embedder or self.config.embedder()
         self._fitted: _Fitted | None = None
 
+    def __repr__(self) -> str:
+        learned = f"learned from {len(self._fitted.names)} normal pictures" if self._fitted else "learned nothing yet"
+        return f"AnomalyDetector({self.config.backbone}, {learned})"
+
     # Learning
 
-    def fit(self, images: Iterable[ImageSource], *, progress: Progress | None = None) -> Self:
-        """Learns from normal pictures: paths, bytes or Pillow images.
+    def fit(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
+        """Learns from normal pictures: a folder, or paths, bytes or Pillow images.
 
         progress: called with (phase, done, total). Raises ImageUnreadable at the first picture that cannot be
         read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
         """
-        sources = list(images)
+        sources = list(pictures_in(images))
         names = _names(sources)
         self.settle_tiles(sources)
         embeddings = self._embed(sources, names, progress)
@@ -150,7 +165,7 @@ class AnomalyDetector:
             memory=memory,
             calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
             pixel_threshold=tail_threshold(peaks, self.config.alarm_rate),
-            looks=torch.stack([_look(embeddings[index]) for index in kept]),
+            looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
             training=tuple(
                 TrainingImage(name, float(score), bool(suspect))
@@ -159,12 +174,12 @@ class AnomalyDetector:
         )
         return self
 
-    def extend(self, images: Iterable[ImageSource], *, progress: Progress | None = None) -> Self:
+    def extend(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
         """Also learns from these normal pictures; takes as long as judging them.
 
         Raises ImageUnreadable at the first that cannot be read, and then has learned none of them.
         """
-        sources = list(images)
+        sources = list(pictures_in(images))
         names = _names(sources, after=len(self._known.training))
         return self.extend_embeddings(self._embed(sources, names, progress), names)
 
@@ -191,7 +206,7 @@ class AnomalyDetector:
             calibration=replace(
                 known.calibration, scores=np.sort(np.concatenate([known.calibration.scores, scores[kept]]))
             ),
-            looks=torch.cat([known.looks, *(_look(embeddings[index])[None] for index in kept)]),
+            looks=torch.cat([known.looks, *(embeddings[index].look[None] for index in kept)]),
             names=(*known.names, *(names[index] for index in kept)),
             training=(*known.training, *map(TrainingImage, names, scores.tolist(), doubtful.tolist())),
         )
@@ -219,7 +234,7 @@ class AnomalyDetector:
 
     # Judging
 
-    def predict(self, images: Iterable[ImageSource]) -> list[Prediction]:
+    def predict(self, images: ImageSources) -> list[Prediction]:
         """Judges pictures. Raises ImageUnreadable at the first that cannot be read; see `predict_each`."""
         predictions = []
         for item in self.predict_each(images):
@@ -228,9 +243,9 @@ class AnomalyDetector:
             predictions.append(item)
         return predictions
 
-    def predict_each(self, images: Iterable[ImageSource]) -> Iterator[Prediction | ImageUnreadable]:
+    def predict_each(self, images: ImageSources) -> Iterator[Prediction | ImageUnreadable]:
         """One prediction, or the reason why there is none, for each picture in turn."""
-        for item in self.embedder.embed(images):
+        for item in self.embedder.embed(pictures_in(images)):
             yield item if isinstance(item, ImageUnreadable) else self.judge(item)
 
     @torch.inference_mode()
@@ -265,7 +280,7 @@ class AnomalyDetector:
     def nearest_normal(self, embedding: Embedding, *, besides: str | None = None) -> str:
         """The name of the remembered picture that is most like this one. besides: its own, where it was learned."""
         names = self._known.names
-        distances = (self._known.looks - _look(embedding)).square().sum(dim=1)
+        distances = (self._known.looks - embedding.look).square().sum(dim=1)
         if besides in names:
             distances[names.index(besides)] = torch.inf
         return names[int(distances.argmin())]
@@ -380,11 +395,6 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         names=tuple(meta["names"]),
         training=tuple(TrainingImage(**image) for image in meta["training"]),
     )
-
-
-def _look(embedding: Embedding) -> Tensor:
-    """The mean patch embedding of every layer, one after another: float32 (C,)."""
-    return torch.cat([layer.float().mean(dim=(0, 1)) for layer in embedding.layers])
 
 
 def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:

@@ -41,6 +41,11 @@ class Embedding:
     width: int
     height: int
 
+    @property
+    def look(self) -> Tensor:
+        """The mean patch embedding of every layer, one after another: float32 (C,)."""
+        return torch.cat([layer.float().mean(dim=(0, 1)) for layer in self.layers])
+
 
 class _Input(NamedTuple):
     """What the network sees before it is blanked and cut, uint8 (H, W, 3), and the picture's width and height."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model.errors import ImageUnreadable
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+ImageSources = Iterable[ImageSource] | str | os.PathLike[str]
+"""Pictures, or the path of a folder that holds them."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 SUFFIXES = frozenset(
@@ -83,6 +86,21 @@ def find_images(root: Path) -> list[Path]:
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
+
+
+def pictures_in(images: ImageSources) -> Iterable[ImageSource]:
+    """The pictures themselves; a path stands for its file, or for every picture below its folder.
+
+    Raises ImageUnreadable for a folder without pictures.
+    """
+    if not isinstance(images, str | os.PathLike):
+        return images
+    if not Path(images).is_dir():
+        return [images]
+    found = find_images(Path(images))
+    if not found:
+        raise ImageUnreadable(f"no pictures below {images}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
+    return found
 
 
 def _open(source: ImageSource) -> Image.Image:

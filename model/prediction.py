@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from model.regions import Map, Region
@@ -30,7 +30,7 @@ class Prediction:
     raw_score: float
     p_value: float
     verdict: Verdict
-    anomaly_map: Map
+    anomaly_map: Map = field(repr=False)
     pixel_threshold: float
     regions: tuple[Region, ...]
     nearest_normal: str

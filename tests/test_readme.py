@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 import subprocess
@@ -30,6 +31,23 @@ def test_folders_are_learned_and_judged_as_shown(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 46
     assert len(list((tmp_path / "heatmaps").iterdir())) == 45
+
+
+def test_the_notebook_works_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With some of the pictures only: fewer are learned sooner."""
+    monkeypatch.chdir(tmp_path)
+    for kind, most in (("normal", 12), ("abnormal", 1)):
+        folder = Path("backend/demo/pictures", kind)
+        folder.mkdir(parents=True)
+        for path in sorted((ROOT / folder).glob("*.jpg"))[:most]:
+            (folder / path.name).symlink_to(path)
+    page = ROOT / "docs" / "library.md"
+    found = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert found.attempted > 5
+    assert found.failed == 0
+    [shown] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    tried = {line[4:].partition("  #")[0] for line in page.read_text().splitlines()}
+    assert {line for line in shown.splitlines() if line} <= tried
 
 
 @pytest.mark.parametrize("target", [line.split()[1] for line in COMMANDS if line.startswith("make ")])

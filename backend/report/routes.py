@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from backend.access import Parts, User, authenticate, known_project, may_change
 from backend.actions import follow_rate, put_in_charge
+from backend.answers import FAULTS, gives
 from backend.errors import NotAllowed, NotPossible, UnknownProject
 from backend.report import view
 from backend.services import Services
@@ -26,7 +27,6 @@ from backend.status import project_status
 from model.detector import AnomalyDetector
 
 Json = dict[str, Any]
-Described = dict[int | str, dict[str, Any]]
 
 COMPARED = 100
 EVERY_SECONDS = 0.5
@@ -46,11 +46,7 @@ async def _form(request: Request, token: Annotated[str | None, Cookie(alias=COOK
 Form = Annotated[dict[str, str], Depends(_form)]
 
 
-def _gives(kind: str) -> Described:
-    return {200: {"content": {kind: {}}}}
-
-
-router = APIRouter(dependencies=[Depends(authenticate)], tags=["report"])
+router = APIRouter(dependencies=[Depends(authenticate)], tags=["report"], responses=FAULTS)
 
 pages = Environment(loader=PackageLoader("backend.report"), autoescape=select_autoescape(), trim_blocks=True)
 pages.filters["when"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
@@ -113,7 +109,7 @@ def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTML
     return HTMLResponse(text)
 
 
-@router.get("/projects/{project_id}/plots/{name}.svg", response_class=Response, responses=_gives("image/svg+xml"))
+@router.get("/projects/{project_id}/plots/{name}.svg", response_class=Response, responses=gives("image/svg+xml"))
 def plot(project_id: int, name: str, parts: Parts) -> Response:
     """An SVG: histogram, curves, versions or drift."""
     from backend.report import figures  # matplotlib takes a second to load: only for those who look
@@ -133,7 +129,7 @@ def plot(project_id: int, name: str, parts: Parts) -> Response:
     return Response(content, media_type="image/svg+xml", headers=_cached())
 
 
-@router.get("/projects/{project_id}/pictures/{task_id}.jpg", response_class=Response, responses=_gives("image/jpeg"))
+@router.get("/projects/{project_id}/pictures/{task_id}.jpg", response_class=Response, responses=gives("image/jpeg"))
 def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") -> Response:
     """A small version of a picture that the report shows.
 
@@ -163,7 +159,7 @@ def _detector(evaluation: Json, parts: Services) -> AnomalyDetector:
     return parts.registry.detector(evaluation["project_id"], evaluation["model_version"])
 
 
-@router.get("/projects/{project_id}/events", response_class=Response, responses=_gives("text/event-stream"))
+@router.get("/projects/{project_id}/events", response_class=Response, responses=gives("text/event-stream"))
 def events(project_id: int, request: Request, parts: Parts) -> StreamingResponse:
     """The status as server-sent events while work goes on, then `done`."""
     known_project(project_id, parts)
@@ -198,7 +194,7 @@ def rule(project_id: int, form: Form, parts: Parts, user: User) -> RedirectRespo
     return RedirectResponse(f"../{project_id}", status_code=303)
 
 
-@router.get("/projects/{project_id}/cases.csv", response_class=Response, responses=_gives("text/csv"))
+@router.get("/projects/{project_id}/cases.csv", response_class=Response, responses=gives("text/csv"))
 def cases(project_id: int, parts: Parts, version: str | None = None) -> Response:
     """Every confirmed picture that a version had not learned, one a line. version: the one in charge, unless named."""
     found = view.measured(project_id, parts.registry, version)
@@ -209,7 +205,7 @@ def cases(project_id: int, parts: Parts, version: str | None = None) -> Response
     return _download(buffer.getvalue().encode(), "text/csv", f"{found['model_version']}-cases.csv")
 
 
-@router.get("/projects/{project_id}/model", response_class=Response, responses=_gives("application/octet-stream"))
+@router.get("/projects/{project_id}/model", response_class=Response, responses=gives("application/octet-stream"))
 def model(project_id: int, parts: Parts, version: str | None = None) -> Response:
     """A model, as `label-studio-anomaly predict` reads it. version: the one in charge, unless named."""
     name = view.measured(project_id, parts.registry, version)["model_version"]

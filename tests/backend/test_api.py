@@ -70,6 +70,14 @@ def test_everything_is_described(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]
     for path in ("/api/projects", "/api/projects/{project_id}/rule", *FURTHER):
         assert path in described, path
+    answers = [
+        action["responses"]["200"]["content"]["application/json"]["schema"]
+        for path, actions in described.items()
+        for action in actions.values()
+        if path.startswith(("/api/", "/setup", "/predict", "/versions", "/webhook", "/health"))
+    ]
+    assert len(answers) >= 14
+    assert all(schema.get("$ref") for schema in answers), answers
     assert client.get("/docs").status_code == 404
 
 

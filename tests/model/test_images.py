@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.errors import ImageUnreadable
-from model.images import MIN_SIDE, find_images, read_image, to_array
+from model.images import MIN_SIDE, find_images, pictures_in, read_image, to_array
 from tests.bad_pictures import broken_pictures, odd_pictures
 
 TURN_BACK = {
@@ -96,6 +96,16 @@ def test_folders_are_walked_in_order_and_hidden_files_left_out(tmp_path: Path) -
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == ["a/1.png", "b/2.JPG"]
+
+
+def test_a_path_stands_for_its_picture_or_for_those_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "1.png").touch()
+    assert list(pictures_in(str(tmp_path))) == [tmp_path / "1.png"]
+    assert list(pictures_in(tmp_path / "1.png")) == [tmp_path / "1.png"]
+    assert list(pictures_in([b"first", "second.jpg"])) == [b"first", "second.jpg"]
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(ImageUnreadable, match="no pictures below"):
+        pictures_in(tmp_path)
 
 
 def noise(width: int = 48, height: int = 32) -> Image.Image:
