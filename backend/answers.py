@@ -98,13 +98,21 @@ class Problem(Answer):
     at: Time
 
 
+class Suggestion(Answer):
+    """A picture to tag next."""
+
+    task_id: int
+    uri: str
+
+
 class Status(Answer):
     """Where a project stands.
 
     message: one sentence. pending: work is asked for or going on. alarm_rate: share of normal pictures that may be
     called abnormal; attainable_alarm_rate: the least that so few pictures can promise. normals, abnormals: confirmed
     pictures, of which training_normals are learned and held_out kept for testing. normals_needed: before the first
-    training. disputed: tasks on which people disagree. without_image: tasks whose data has no picture.
+    training. disputed: tasks on which people disagree. without_image: tasks whose data has no picture. suggested:
+    what to tag next, the most useful first.
     """
 
     project_id: int
@@ -130,6 +138,7 @@ class Status(Answer):
     last_training: Training | None
     disputed: list[int]
     without_image: list[int]
+    suggested: list[Suggestion]
     problems: list[Problem]
     updated_at: Time | None
 

@@ -26,8 +26,8 @@ Json = dict[str, Any]
 FAULTS = (redis.RedisError, sqlite3.Error, OSError)
 MOST_PROBLEMS = 200
 ENTRIES = (
-    "abnormals advice disputed error held_out last_training normals normals_needed progress syncing tasks title"
-    " training_normals updated_at without_image"
+    "abnormals advice disputed error held_out last_training normals normals_needed progress suggested syncing tasks"
+    " title training_normals updated_at without_image"
 ).split()
 
 
@@ -77,6 +77,10 @@ class Board:
         if done >= started["total"]:
             return None
         return {"version": started["version"], "done": done, "total": started["total"]}
+
+    def suggested(self, project_id: int) -> list[Json]:
+        """The pictures to tag next, the best first: {task_id, uri}. Raises QueueUnreachable."""
+        return list(self._read(_news_key(project_id, "suggested")) or ())
 
     def problems(self, project_id: int) -> list[Json]:
         """Pictures that could not be used: {task_id, uri, reason, at}, by task. Raises QueueUnreachable."""

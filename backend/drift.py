@@ -24,7 +24,7 @@ def newest_predictions(tasks: Iterable[Task], config: LabelConfig, version: str)
     found: list[Json] = []
     for task in sorted(tasks, key=lambda task: -int(task["id"])):
         uri = image_uri(task, config)
-        prediction = _prediction_of(task, version)
+        prediction = prediction_of(task, version)
         verdict = config.verdict_of(prediction["result"]) if prediction else None
         if uri is None or prediction is None or verdict is None:
             continue
@@ -60,7 +60,8 @@ def drift(calibration: Calibration, newest: Sequence[Json]) -> Json | None:
     }
 
 
-def _prediction_of(task: Task, version: str) -> Json | None:
+def prediction_of(task: Task, version: str) -> Json | None:
+    """What `version` says of a task, if it has scored it."""
     for prediction in task.get("predictions") or ():
         if isinstance(prediction, dict) and prediction.get("model_version") == version and prediction.get("result"):
             return prediction if prediction.get("score") is not None else None

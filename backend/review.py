@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.board import Board
 from backend.choices import choices
@@ -18,12 +19,14 @@ from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.evaluation import evaluate, significantly_worse
 from model.prediction import Verdict
+from model.probability import fit_probability
 from model.splits import Split
 
 Json = dict[str, Any]
 
 ENOUGH_OF_EACH = 10
 RECHECK_SHARE = 0.2
+SCORES_TOLD = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def _case(
 def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Dataset, cases: Sequence[Case]) -> Json:
     """The evaluation of one version, as it is saved with it and served."""
     calibration = detector.calibration
-    rows = [case.to_json() for case in cases]
+    probability, rows = with_probability([case.to_json() for case in cases])
     return {
         "project_id": project_id,
         "model_version": version,
@@ -143,10 +146,35 @@ def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Da
         "before_confirmation": _before_confirmation(dataset.labelled),
         "recheck": _recheck(detector),
         "disputes": [asdict(dispute) for dispute in dataset.disputed],
+        "probability": probability,
         "cases": rows,
         "choices": choices(calibration, rows),
         "pictures": {str(image.task_id): image.uri for image in dataset.labelled},
     }
+
+
+def with_probability(rows: list[Json]) -> tuple[Json | None, list[Json]]:
+    """The curve from score to probability of abnormal, learned on dev and measured on test, and each row's own.
+
+    None while dev has too few of either kind.
+    """
+    dev, test = ([row for row in rows if row["split"] == side] for side in ("dev", "test"))
+    curve = fit_probability(np.array([row["score"] for row in dev]), _are_abnormal(dev))
+    if curve is None:
+        return None, rows
+    errors = np.array([curve(row["score"]) for row in test]) - _are_abnormal(test)
+    summary = {
+        "normals": int((~_are_abnormal(dev)).sum()),
+        "abnormals": int(_are_abnormal(dev).sum()),
+        "at": [{"score": score, "probability": curve(score)} for score in SCORES_TOLD],
+        "brier_on_test": float((errors**2).mean()) if test else None,
+        "test_cases": len(test),
+    }
+    return summary, [row | {"probability": curve(row["score"])} for row in rows]
+
+
+def _are_abnormal(rows: Sequence[Json]) -> NDArray[np.bool_]:
+    return np.array([row["confirmed"] == Verdict.ABNORMAL.value for row in rows], dtype=bool)
 
 
 def changes(since: str, before: Sequence[Case], after: Sequence[Case]) -> Json:

@@ -8,6 +8,7 @@ from backend.board import Board
 from backend.errors import QueueUnreachable
 from backend.registry import ModelVersion, Registry
 from backend.settings import Settings
+from backend.suggesting import SHOWN
 
 Json = dict[str, Any]
 
@@ -48,6 +49,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         "last_training": news.get("last_training"),
         "disputed": news.get("disputed", []),
         "without_image": news.get("without_image", []),
+        "suggested": news.get("suggested", [])[:SHOWN],
         "problems": problems,
         "updated_at": news.get("updated_at"),
     }

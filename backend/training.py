@@ -27,6 +27,7 @@ from backend.review import Case, changes, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
+from backend.suggesting import SHOWN, doubtful, open_places, representative
 from model.config import DetectorConfig
 from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
@@ -85,6 +86,7 @@ class Trainer:
             current = self._train(project_id, dataset, wanted, current, why, check)
         elif current:
             self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
+        self._suggest(project_id, tasks, dataset, config, current)
         if current is None:
             return []
         check()
@@ -115,6 +117,25 @@ class Trainer:
             self._snapshots.note_pushed(project_id, self._cut(config), predictions)
 
     # Steps
+
+    def _suggest(
+        self,
+        project_id: int,
+        tasks: Sequence[Task],
+        dataset: Dataset,
+        config: LabelConfig,
+        current: ModelVersion | None,
+    ) -> None:
+        """Tells which pictures to tag next. Those of the time before a model are only chosen anew once they run out."""
+        if current:
+            suggested = doubtful(tasks, config, current.name)
+        else:
+            places = open_places(tasks, config)
+            known, still_open = self._board.suggested(project_id), {task_id for _, task_id in places}
+            suggested = [row for row in known if row["task_id"] in still_open]
+            if len(suggested) < min(SHOWN, len(places)):
+                suggested = representative(places, dataset, self._pictures, detector_config(self._settings))
+        self._board.post(project_id, suggested=suggested)
 
     def _sign_webhook(self, project_id: int, backends: Sequence[Json]) -> None:
         """Gives Label Studio's webhooks to this backend the secret header that the server asks for."""

@@ -15,6 +15,8 @@ def representative_order(looks: Tensor, count: int, *, known: Tensor | None = No
 
     looks: float32 (n, C), one vector a picture. known: float32 (k, C), those of pictures that are tagged already.
     """
+    if not len(looks):
+        return []
     distances = torch.cdist(looks, looks)  # (n, n)
     nearest = distances.amax(dim=0) if known is None or not len(known) else torch.cdist(looks, known).amin(dim=1)
     chosen: list[int] = []

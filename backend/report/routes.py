@@ -31,7 +31,7 @@ Json = dict[str, Any]
 COMPARED = 100
 EVERY_SECONDS = 0.5
 COOKIE = "anomaly_page"
-FIELDS = ("task_id", "uri", "split", "confirmed", "predicted", "score", "raw_score", "p_value", "independent")
+FIELDS = "task_id uri split confirmed predicted score raw_score p_value probability independent".split()
 
 
 async def _form(request: Request, token: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> dict[str, str]:
@@ -135,24 +135,29 @@ def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") ->
 
     kind: plain; heat for the anomaly map over it; nearest for the learned picture that is most like it.
     """
+    if kind == "plain":
+        uri = _address(project_id, task_id, view.evaluation_of(project_id, parts.registry), parts)
+        return _jpeg(parts.thumbnails.plain(uri, task_id, key=f"{project_id}-{task_id}"))
     evaluation = view.measured(project_id, parts.registry)
-    uri = _address(evaluation, task_id)
+    uri = _address(project_id, task_id, evaluation, parts)
     key = f"{project_id}-{task_id}-{evaluation['model_version']}"
     if kind == "heat":
-        content = parts.thumbnails.heat(uri, task_id, _detector(evaluation, parts), key=key)
-    elif kind == "nearest":
-        nearest = parts.thumbnails.nearest(uri, task_id, _detector(evaluation, parts), key=key)
-        content = parts.thumbnails.plain(_address(evaluation, nearest), nearest, key=f"{project_id}-{nearest}")
-    else:
-        content = parts.thumbnails.plain(uri, task_id, key=f"{project_id}-{task_id}")
-    return Response(content, media_type="image/jpeg", headers=_cached())
+        return _jpeg(parts.thumbnails.heat(uri, task_id, _detector(evaluation, parts), key=key))
+    nearest = parts.thumbnails.nearest(uri, task_id, _detector(evaluation, parts), key=key)
+    return picture(project_id, nearest, parts)
 
 
-def _address(evaluation: Json, task_id: int) -> str:
-    found = view.address(evaluation, task_id)
+def _address(project_id: int, task_id: int, evaluation: Json | None, parts: Services) -> str:
+    found = (evaluation and view.address(evaluation, task_id)) or next(
+        (item["uri"] for item in parts.jobs.board.suggested(project_id) if item["task_id"] == task_id), None
+    )
     if found is None:
-        raise UnknownProject(f"project {evaluation['project_id']}'s report does not show the picture of task {task_id}")
-    return found
+        raise UnknownProject(f"project {project_id}'s report does not show the picture of task {task_id}")
+    return str(found)
+
+
+def _jpeg(content: bytes) -> Response:
+    return Response(content, media_type="image/jpeg", headers=_cached())
 
 
 def _detector(evaluation: Json, parts: Services) -> AnomalyDetector:
@@ -201,7 +206,7 @@ def cases(project_id: int, parts: Parts, version: str | None = None) -> Response
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({name: _plain_cell(case[name]) for name in FIELDS} for case in found["cases"])
+    writer.writerows({name: _plain_cell(case.get(name)) for name in FIELDS} for case in found["cases"])
     return _download(buffer.getvalue().encode(), "text/csv", f"{found['model_version']}-cases.csv")
 
 

@@ -53,7 +53,10 @@ def tell_small_story(
     shutil.copytree(told / "models", models, dirs_exist_ok=True)
     shutil.copytree(told / "cache", cache, dirs_exist_ok=True)
     board = services.jobs.board
-    board.post(PROJECT, title="<b>Tiles</b> & co", normals=17, abnormals=7, tasks=40, disputed=[77])
+    suggested = [{"task_id": task_id, "uri": uri_of(task_id)} for task_id in (2003, 2001, 2006)]
+    board.post(
+        PROJECT, title="<b>Tiles</b> & co", normals=17, abnormals=7, tasks=40, disputed=[77], suggested=suggested
+    )
     board.note_pictures(PROJECT, {99: ("/x.jpg", "damaged or incomplete")})
 
 

@@ -56,6 +56,26 @@ def test_before_there_is_a_model_it_says_what_is_missing(client: TestClient, ser
     assert "How well it does" not in page
 
 
+def test_before_there_is_a_model_it_shows_what_to_tag_first(
+    client: TestClient, services: Services, picture_server: PictureServer, normal_pictures: list[Path]
+) -> None:
+    picture_server.contents["/data/upload/5.jpg"] = normal_pictures[0].read_bytes()
+    services.registry.remember(PROJECT)
+    services.jobs.board.post(PROJECT, suggested=[{"task_id": 5, "uri": "/data/upload/5.jpg"}])
+    page = client.get(f"/projects/{PROJECT}").text
+    assert "Tag these first" in page
+    assert f"/projects/{PROJECT}/data?task=5" in page
+    picture = client.get(f"/projects/{PROJECT}/pictures/5.jpg?kind=plain")
+    assert Image.open(io.BytesIO(picture.content)).format == "JPEG"
+    assert client.get(f"/projects/{PROJECT}/pictures/6.jpg?kind=plain").status_code == 404
+
+
+def test_with_a_model_it_shows_what_is_worth_judging_next(client: TestClient, story: None) -> None:
+    page = client.get(f"/projects/{PROJECT}").text
+    section = page[page.index("Worth judging next") :]
+    assert section.index("task 2003") < section.index("task 2001") < section.index("task 2006")
+
+
 def test_all_projects_on_one_page(client: TestClient, story: None) -> None:
     page = client.get("/").text
     assert f'href="projects/{PROJECT}"' in page

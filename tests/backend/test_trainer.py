@@ -27,6 +27,12 @@ class FakeStudio:
         data = {"image": f"/data/upload/{task_id}.jpg"}
         self.labelled.append({"id": task_id, "data": data, "annotations": [annotation], "is_labeled": True})
 
+    def wait_with(self, task_id: int, **prediction: object) -> None:
+        """A task that nobody has judged."""
+        predictions = [{"result": [{"from_name": "verdict"}], **prediction}] if prediction else []
+        data = {"image": f"/data/upload/{task_id}.jpg"}
+        self.labelled.append({"id": task_id, "data": data, "predictions": predictions, "is_labeled": False})
+
     def project(self, project_id: int) -> dict[str, Any]:
         return {
             "id": project_id,
@@ -137,3 +143,31 @@ def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, p
     version = services.registry.versions(PROJECT)[0]
     assert version.normals == 5
     assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [3]
+
+
+def test_before_a_model_the_pictures_that_stand_for_most_are_suggested(
+    trainer: Trainer, studio: FakeStudio, services: Services, picture_server: PictureServer
+) -> None:
+    studio.labelled.clear()
+    for task_id in range(1, 13):
+        studio.wait_with(task_id)
+    del picture_server.contents["/data/upload/4.jpg"]
+    trainer.sync(PROJECT)
+    suggested = services.jobs.board.suggested(PROJECT)
+    assert sorted(row["task_id"] for row in suggested) == [1, 2, 3, *range(5, 13)]
+    studio.labelled = [task for task in studio.labelled if task["id"] != suggested[0]["task_id"]]
+    studio.label(suggested[0]["task_id"], "normal")
+    trainer.sync(PROJECT)
+    assert services.jobs.board.suggested(PROJECT) == suggested[1:]
+
+
+def test_with_a_model_the_doubtful_pictures_are_suggested(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    version = services.registry.current(PROJECT)
+    for task_id, score in {7: 0.9, 8: 0.45, 9: 0.52, 10: None}.items():
+        studio.wait_with(task_id, model_version=version, score=score)
+    studio.wait_with(11, model_version="another", score=0.5)
+    trainer.sync(PROJECT)
+    assert [row["task_id"] for row in services.jobs.board.suggested(PROJECT)] == [9, 8, 7]

@@ -1,0 +1,64 @@
+"""Which pictures to tag next: before there is a model those that stand for the most others, then the doubtful ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from backend.dataset import Dataset, Task, image_uri, is_finished
+from backend.drift import prediction_of
+from backend.labels import LabelConfig
+from backend.pictures import Pictures, Place
+from model.config import DetectorConfig
+from model.embedding import Embedding
+from model.selection import representative_order
+
+Json = dict[str, Any]
+
+SHOWN = 10
+KEPT = 3 * SHOWN
+LOOKED_AT = 300
+
+
+def open_places(tasks: Iterable[Task], config: LabelConfig) -> list[Place]:
+    """The pictures that nobody has judged yet."""
+    pictures = ((image_uri(task, config), task) for task in tasks if not is_finished(task))
+    return [(uri, int(task["id"])) for uri, task in pictures if uri is not None]
+
+
+def representative(places: Sequence[Place], dataset: Dataset, pictures: Pictures, config: DetectorConfig) -> list[Json]:
+    """Of LOOKED_AT open pictures, spread over all, those that stand for the most others that nobody has tagged.
+
+    Their embeddings stay in the cache, where the training finds them.
+    """
+    looked_at = places[:: max(1, -(-len(places) // LOOKED_AT))]
+    found = [(place, look) for place, look in _looks(looked_at, pictures, config)]
+    if not found:
+        return []
+    tagged = [look for _, look in _looks([(image.uri, image.task_id) for image in dataset.normals], pictures, config)]
+    looks = torch.stack([look for _, look in found])
+    order = representative_order(looks, KEPT, known=torch.stack(tagged) if tagged else None)
+    return [_row(*found[index][0]) for index in order]
+
+
+def doubtful(tasks: Iterable[Task], config: LabelConfig, version: str) -> list[Json]:
+    """The open pictures that `version` scores closest to the threshold: judging them teaches it most."""
+    open_tasks = {task_id: uri for uri, task_id in open_places(tasks, config)}
+    scored = [
+        (abs(float(prediction["score"]) - 0.5), task["id"])
+        for task in tasks
+        if task["id"] in open_tasks and (prediction := prediction_of(task, version))
+    ]
+    return [_row(open_tasks[task_id], task_id) for _, task_id in sorted(scored)[:SHOWN]]
+
+
+def _looks(places: Sequence[Place], pictures: Pictures, config: DetectorConfig) -> Iterator[tuple[Place, torch.Tensor]]:
+    for place, item in zip(places, pictures.embed_each(places, config), strict=True):
+        if isinstance(item, Embedding):
+            yield place, item.look
+
+
+def _row(uri: str, task_id: int) -> Json:
+    return {"task_id": task_id, "uri": uri}
