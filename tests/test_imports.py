@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -49,3 +50,15 @@ def test_our_own_server_never_loads_the_old_flask() -> None:
         "from backend.settings import Settings\nimport backend.server\ncreate_app(build_services(Settings()))"
     )
     assert loaded(code, FOREIGN) == []
+
+
+def test_threads_that_wait_leave_the_processor_to_other_processes() -> None:
+    """Server and workers share it: spinning threads make predictions slow while a training runs."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import backend, torch; torch.ones(1)"],
+        env={**os.environ, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stderr
+    assert "GOMP_SPINCOUNT = '0'" in told
