@@ -201,11 +201,14 @@ class Registry:
         history = [*self.rules(project_id), rule][-MOST_PROMOTIONS:]
         self.store.write_json({"history": history}, project_id, "rule.json")
 
-    def detector(self, project_id: int, name: str) -> AnomalyDetector:
-        """A version's detector; the last one asked for stays in memory."""
+    def detector(self, project_id: int, name: str, *, anew: bool = False) -> AnomalyDetector:
+        """A version's detector; the last one asked for stays in memory. Raises UnknownVersion, ArtifactInvalid.
+
+        anew: read it once more, to know that it is still whole.
+        """
         with self._lock:
             loaded = self._loaded.get(project_id)
-            if loaded and loaded[0] == name:
+            if loaded and loaded[0] == name and not anew:
                 return loaded[1]
         content = VERSION_NAME.fullmatch(name) and self.store.read(project_id, "versions", name, "model.safetensors")
         if not content:
