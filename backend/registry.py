@@ -161,6 +161,11 @@ class Registry:
         """An evaluation's numbers, without the pictures: small, however many they are."""
         return self._read_json(project_id, "versions", name, "summary.json") or {}
 
+    def names(self) -> list[str]:
+        """The versions of all projects, the newest first."""
+        found = [version for project in self.projects() for version in self.versions(project)]
+        return [version.name for version in sorted(found, key=lambda version: version.created_at, reverse=True)]
+
     # The pointer
 
     def current(self, project_id: int) -> str | None:
