@@ -137,9 +137,7 @@ def predict(body: PredictRequest, parts: Parts) -> Json:
 
 def versions(parts: Parts) -> Json:
     """The names of all model versions, newest first."""
-    found = [version for project in parts.registry.projects() for version in parts.registry.versions(project)]
-    found.sort(key=lambda version: version.created_at, reverse=True)
-    return {"versions": [version.name for version in found]}
+    return {"versions": parts.registry.names()}
 
 
 def webhook(body: WebhookRequest, parts: Parts) -> Json:

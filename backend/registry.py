@@ -143,6 +143,11 @@ class Registry:
         """An evaluation's numbers, without the pictures: small, however many they are."""
         return self.store.read_json(project_id, "versions", name, "summary.json") or {}
 
+    def names(self) -> list[str]:
+        """The versions of all projects, the newest first."""
+        found = [version for project in self.projects() for version in self.versions(project)]
+        return [version.name for version in sorted(found, key=lambda version: version.created_at, reverse=True)]
+
     # The pointer
 
     def current(self, project_id: int) -> str | None:
@@ -201,11 +206,14 @@ class Registry:
         history = [*self.rules(project_id), rule][-MOST_PROMOTIONS:]
         self.store.write_json({"history": history}, project_id, "rule.json")
 
-    def detector(self, project_id: int, name: str) -> AnomalyDetector:
-        """A version's detector; the last one asked for stays in memory."""
+    def detector(self, project_id: int, name: str, *, anew: bool = False) -> AnomalyDetector:
+        """A version's detector; the last one asked for stays in memory. Raises UnknownVersion, ArtifactInvalid.
+
+        anew: read it once more, to know that it is still whole.
+        """
         with self._lock:
             loaded = self._loaded.get(project_id)
-            if loaded and loaded[0] == name:
+            if loaded and loaded[0] == name and not anew:
                 return loaded[1]
         content = VERSION_NAME.fullmatch(name) and self.store.read(project_id, "versions", name, "model.safetensors")
         if not content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backend.errors import StudioRefused
 from backend.studio import Studio
 
 Json = dict[str, Any]
@@ -39,7 +40,13 @@ TABS = (
 
 
 def add_tabs(studio: Studio, project_id: int) -> list[str]:
-    """Adds the tabs that the project lacks; returns their titles."""
+    """Adds the tabs that the project lacks; returns their titles. Raises StudioRefused for an unknown project."""
+    try:
+        studio.project(project_id)
+    except StudioRefused as error:
+        if error.status == 404:
+            raise StudioRefused(f"project {project_id}: the token's user sees no such project", 404) from error
+        raise
     known = {tab["data"].get("title") for tab in studio.tabs(project_id)}
     missing = [tab for tab in TABS if tab["title"] not in known]
     for tab in missing:

@@ -162,7 +162,7 @@ class Trainer:
         if name is None:
             return None
         try:
-            self._registry.detector(project_id, name)
+            self._registry.detector(project_id, name, anew=True)
             return self._registry.version(project_id, name)
         except (ArtifactInvalid, UnknownVersion) as error:
             log.error("project %s: %s; it is trained again from the labels", project_id, error)
@@ -315,7 +315,9 @@ class Trainer:
         Changes nothing that is right already, because every change comes back as a webhook.
         """
         ours = self._ours(project["id"], backends)
-        if ours and ours.get("title") != version:
+        if ours is None:
+            return
+        if ours.get("title") != version:
             self._studio.rename_backend(
                 ours,
                 version,

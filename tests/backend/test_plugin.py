@@ -52,6 +52,14 @@ def test_events_of_no_project_do_no_harm(plugin: Any, services: Services) -> Non
     assert services.registry.projects() == []
 
 
+def test_the_pypi_releases_own_server_names_the_versions(plugin: Any, promote: Callable[..., str]) -> None:
+    """Label Studio asks with GET; of itself that server answers 405."""
+    from label_studio_ml.api import _server
+
+    version = promote()
+    assert _server.test_client().get("/versions").get_json() == {"versions": [version]}
+
+
 @pytest.fixture
 def plugin_of_version_2(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The plugin on a base class with version 2's constructor and properties."""

@@ -1,4 +1,4 @@
-"""The three labelling configs that come with it, each opened in a real Label Studio by a real browser."""
+"""The labelling configs that come with it, each opened in a real Label Studio by a real browser."""
 
 from __future__ import annotations
 
@@ -40,10 +40,15 @@ def test_a_person_sees_what_the_config_asks_for(
     page.goto(f"{studio.url}/projects/{project}/data?task={cracked['id']}")
     expect(page.locator("input[name=abnormal]").first).to_be_checked(timeout=60_000)
     expect(page.locator("input[name=normal]").first).not_to_be_checked()
-    boxes = [item for item in result if item["type"] == "rectanglelabels"]
+    boxes, outlines, masks = (
+        [item for item in result if item["type"] == kind]
+        for kind in ("rectanglelabels", "polygonlabels", "brushlabels")
+    )
     assert bool(boxes) == ("regions" in path.stem)
+    assert bool(outlines) == ("outlines" in path.stem)
+    assert bool(masks) == ("BrushLabels" in path.read_text())
     places = page.locator(".lsf-outliner-item__title, .lsf-outliner").get_by_text("anomaly", exact=True)
-    expect(places).to_have_count(len(boxes))
+    expect(places).to_have_count(len(boxes) + len(outlines))
     if "score" in path.stem:
         expect(page.locator("input[type=number]")).to_have_value(f"{round(cracked['predictions'][0]['score'], 3):g}")
         expect(page.get_by_text("normal pictures:").first).to_be_visible()

@@ -96,6 +96,7 @@ def test_from_tagging_to_pre_annotation(
     server.wait(lambda: all(task["predictions"] for task in unfinished()), "pre-annotation")
     version = server.registry.current(project)
     assert version
+    assert studio.call("GET", f"/api/ml/{ml['id']}/versions")["versions"] == [version]
     for task in unfinished():
         assert [prediction["model_version"] for prediction in task["predictions"]] == [version]
         assert task["predictions_score"] == pytest.approx(task["predictions"][0]["score"])

@@ -22,8 +22,8 @@ from backend.training import needs_prediction
 from tests.live.conftest import TOKEN, LiveStudio
 
 CUT = Cut(parse_config(EXAMPLE_CONFIG), "part")
-TASKS = 240
-PART = 50
+TASKS = 120
+PART = 25
 NORMAL = {"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["normal"]}}
 ABNORMAL = NORMAL | {"value": {"choices": ["abnormal"]}}
 
@@ -112,7 +112,7 @@ def test_the_first_look_reads_everything(project: Project) -> None:
 
 def annotate(project: Project) -> None:
     project.live.annotate(project.task(3), "normal")
-    project.live.annotate(project.task(200), "abnormal")
+    project.live.annotate(project.task(100), "abnormal")
 
 
 def change(project: Project) -> None:
@@ -130,11 +130,11 @@ def skip(project: Project) -> None:
 
 
 def remove_annotation(project: Project) -> None:
-    project.live.call("DELETE", f"/api/annotations/{project.task(200)['annotations'][0]['id']}/")
+    project.live.call("DELETE", f"/api/annotations/{project.task(100)['annotations'][0]['id']}/")
 
 
 def remove_task(project: Project) -> None:
-    project.live.call("DELETE", f"/api/tasks/{project.ids[150]}/")
+    project.live.call("DELETE", f"/api/tasks/{project.ids[75]}/")
 
 
 def edit_data(project: Project) -> None:
@@ -148,7 +148,7 @@ def add_tasks(project: Project) -> None:
 
 
 def predict_by_someone_else(project: Project) -> None:
-    project.predict([project.ids[10], project.ids[220]])
+    project.predict([project.ids[10], project.ids[110]])
 
 
 def remove_predictions(project: Project) -> None:
@@ -156,7 +156,7 @@ def remove_predictions(project: Project) -> None:
 
 
 def predictions_to_annotations(project: Project) -> None:
-    project.act("predictions_to_annotations", [project.ids[220]])
+    project.act("predictions_to_annotations", [project.ids[110]])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_what_changed_is_found_by_reading_a_part(
 def test_what_the_backfill_pushed_is_known_without_asking(project: Project) -> None:
     time.sleep(1)
     found, _ = project.look()
-    for part in (slice(0, 100), slice(100, None)):
+    for part in (slice(0, 50), slice(50, None)):
         rows = project.predict(lacking(found)[part])
         project.looker.note_pushed(project.id, CUT, rows)
     found, read = project.look()

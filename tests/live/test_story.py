@@ -179,6 +179,8 @@ def test_tabs_for_reviewing_are_added_once(story: Story) -> None:
     first, second = (subprocess.check_output(command, env=environment, text=True) for _ in range(2))
     assert "Most abnormal first, Close to the threshold" in first
     assert "there already" in second
+    unknown = subprocess.run([*command[:-1], "999999"], env=environment, capture_output=True, text=True)
+    assert "sees no such project" in unknown.stderr
     views = story.studio.call("GET", "/api/dm/views/", params={"project": story.project})
     tab = next(view for view in views if view["data"].get("title") == "Close to the threshold")
     shown = story.studio.call("GET", "/api/tasks", params={"view": tab["id"], "fields": "all", "page_size": 100})

@@ -1,0 +1,31 @@
+"""What the processes of the fleet run: the real server and worker, with leases that end sooner."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+from backend import jobs, leases, server
+
+
+def serve(settings: dict[str, str], log: str, lease_seconds: float) -> None:
+    _prepare(settings, log, lease_seconds)
+    server.serve(None, None, own_worker=False)
+
+
+def work(settings: dict[str, str], log: str, lease_seconds: float) -> None:
+    _prepare(settings, log, lease_seconds)
+    server.work(with_parent=False)
+
+
+def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
+    os.environ.update(settings)
+    if "LARGEST_FILE" in settings:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(settings["LARGEST_FILE"]), resource.RLIM_INFINITY))
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, sys.stdout.fileno())
+    os.dup2(output, sys.stderr.fileno())
+    leases.LEASE_SECONDS = lease_seconds
+    jobs.WATCH_SECONDS = 0.5
+    jobs.RETRY_SECONDS = 0.5

@@ -1,0 +1,134 @@
+"""What the service stands on goes away and comes back: Redis, Label Studio, the disk, a model's file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from backend.labels import EXAMPLE_CONFIG
+from backend.predicting import UNTRAINED
+from backend.services import build_services
+from backend.settings import load_settings
+from tests.faults.conftest import PROJECT, Fleet, Redis, Server, eventually
+from tests.faults.label_studio import FakeLabelStudio
+
+
+def ask(server: Server, task: dict[str, object]) -> dict[str, object]:
+    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": [task]}
+    result: dict[str, object] = server.api.post("/predict", json=body).json()["results"][0]
+    return result
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["restarted", "come back empty"])
+def test_redis_goes_away_and_comes_back(
+    forgets: bool, fleet: Fleet, studio: FakeLabelStudio, shared_redis: Redis, tmp_path: Path
+) -> None:
+    server = fleet.server()
+    fleet.worker()
+    first = fleet.settle(server, lambda version: server.version() != UNTRAINED)
+    with studio.holding("GET /data/upload") as training:
+        for task_id in (7, 8):
+            studio.label(task_id, "normal")
+        server.hook("START_TRAINING")
+        training.wait()
+        shared_redis.stop()
+        assert server.hook() == 503
+        assert server.is_up()
+        assert server.version() == first
+        assert ask(server, {"id": 9, "data": {"image": "/data/upload/9.jpg"}})["result"]
+        assert "queue" in server.status()["message"]
+        if forgets:
+            shutil.rmtree(tmp_path / "appendonlydir")
+    shared_redis.start()
+    fleet.settle(server, lambda version: version != first)
+
+
+@pytest.mark.parametrize("status", [500, 502, 429])
+def test_label_studio_fails_in_the_middle(status: int, fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    studio.fail("GET /api/tasks", status, times=2)
+    studio.fail("POST /api/projects/4/import", status, times=2)
+    fleet.worker()
+    assert server.version() == UNTRAINED
+    fleet.settle(server)
+
+
+def test_label_studio_refuses_the_token_for_a_while(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    studio.fail("POST /api/projects/4/import", 401, times=3)
+    fleet.worker()
+    assert server.version() == UNTRAINED
+    told = eventually(lambda: (server.status()["error"] or "").partition(":")[0], "that it is told")
+    assert "refuses POST /api/projects/4/import/predictions (401)" in told
+    server.hook()
+    fleet.settle(server)
+
+
+def test_label_studio_is_restarted_in_the_middle(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker()
+    with studio.holding("GET /data/upload") as training:
+        assert server.version() == UNTRAINED
+        training.wait()
+        studio.stop()
+    eventually(lambda: "does not answer" in str(server.status()["error"]), "that it is told")
+    assert server.is_up()
+    studio.start()
+    fleet.settle(server)
+
+
+def test_the_disk_is_full_and_then_is_not(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    worker = fleet.worker(LARGEST_FILE="100000")
+    assert server.version() == UNTRAINED
+    eventually(lambda: "cannot be written" in str(server.status()["error"]), "that it is told")
+    assert server.version() == UNTRAINED
+    models = Path(fleet.settings["MODEL_DIR"])
+    assert list(models.rglob("*.partial")) == []
+    assert list(models.rglob("manifest.json")) == []
+    worker.kill()
+    fleet.worker()
+    fleet.settle(server)
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "gone"])
+def test_a_damaged_model_is_trained_again(damage: str, fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker()
+    version = fleet.settle(server)
+    path = Path(fleet.settings["MODEL_DIR"]) / str(PROJECT) / "versions" / version / "model.safetensors"
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"\0" * len(whole))
+    other = fleet.server()
+    task = {"id": 9, "data": {"image": "/data/upload/9.jpg"}}
+    assert not ask(other, task)["result"]
+    eventually(lambda: ask(other, task)["result"], "a prediction by the model that was trained again")
+    assert other.version() == version
+
+
+def test_an_event_that_never_came_is_made_up_for(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker()
+    first = fleet.settle(server)
+    for task_id in (7, 8):
+        studio.label(task_id, "normal")
+    settings = load_settings(queue_url=fleet.settings["QUEUE_URL"], model_dir=fleet.settings["MODEL_DIR"])
+    build_services(settings).jobs.reconcile()
+    fleet.settle(server, lambda version: version != first)
+
+
+def test_an_event_that_comes_twice_and_late_changes_nothing(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker()
+    first = fleet.settle(server)
+    imports = [request for request in studio.asked if "/import/" in request]
+    for _ in range(2):
+        assert server.hook("ANNOTATIONS_DELETED") == 200
+        fleet.settle(server)
+    assert fleet.settle(server) == first
+    assert [request for request in studio.asked if "/import/" in request] == imports
