@@ -23,14 +23,16 @@ OURS = ".venv/bin/label-studio-anomaly "
 def test_folders_are_learned_and_judged_as_shown(tmp_path: Path) -> None:
     (tmp_path / "backend").symlink_to(ROOT / "backend")
     commands = [line.removeprefix(OURS) for line in COMMANDS if line.startswith(OURS)]
-    shown = [line for line in commands if line.startswith(("train", "predict"))]
-    assert len(shown) == 2
+    shown = [line for line in commands if line.startswith(("train", "predict", "export"))]
+    assert len(shown) == 3
     for line in shown:
         command = [sys.executable, "-m", "backend", *shlex.split(line)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 46
+        if line.startswith("predict"):
+            assert len(done.stdout.splitlines()) == 46
     assert len(list((tmp_path / "heatmaps").iterdir())) == 45
+    assert (tmp_path / "cookies.xml").is_file()
 
 
 def test_the_notebook_works_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
