@@ -6,6 +6,7 @@ Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,16 +40,30 @@ class MemoryBank:
         return torch.addmm(squares[None], patches, self.rows.T, alpha=-2).amin(dim=1)
 
 
-def build_bank(patches: Tensor, owners: Tensor, size: int, *, seed: int) -> MemoryBank:
-    """Keeps `size` of the N patches so that every patch has a kept one near: float32 (N, C), int64 (N,).
+def build_bank(pictures: Sequence[Tensor], owners: Sequence[int], size: int, *, seed: int) -> MemoryBank:
+    """Keeps `size` of all patches so that every patch has a kept one near: float (N, C) and an owner for each picture.
 
-    The patches are first thinned at random to a few times `size`, which keeps the selection's cost the same
+    The patches are first thinned at random to a few times `size`, which keeps the selection's cost and memory the same
     however many pictures there are.
     """
     generator = torch.Generator().manual_seed(seed)
-    pool = torch.randperm(len(patches), generator=generator)[: POOL_FACTOR * size]
-    chosen = pool[greedy_coreset(patches[pool], size, generator)]
-    return MemoryBank(patches[chosen].contiguous(), owners[chosen].contiguous())
+    lengths = torch.tensor([len(patches) for patches in pictures])
+    pool = torch.randperm(int(lengths.sum()), generator=generator)[: POOL_FACTOR * size]
+    patches = _gather(pictures, lengths, pool)
+    chosen = greedy_coreset(patches, size, generator)
+    owner_of = torch.tensor(owners).repeat_interleave(lengths)
+    return MemoryBank(patches[chosen].contiguous(), owner_of[pool[chosen]].contiguous())
+
+
+def _gather(pictures: Sequence[Tensor], lengths: Tensor, wanted: Tensor) -> Tensor:
+    """The patches of these numbers, counted through all pictures: int64 (P,) -> float32 (P, C)"""
+    starts = lengths.cumsum(0) - lengths
+    found = torch.empty(len(wanted), pictures[0].shape[1])
+    picture_of = torch.searchsorted(starts, wanted, right=True) - 1
+    for number, patches in enumerate(pictures):
+        here = picture_of == number
+        found[here] = patches[wanted[here] - starts[number]].float()
+    return found
 
 
 def extend_bank(bank: MemoryBank, patches: Tensor, owner: int, size: int) -> MemoryBank:

@@ -137,9 +137,9 @@ def _remember(
 ) -> MemoryBank:
     """One layer's bank; what is altered belongs to the picture that it was made from."""
     owned = [*enumerate(maps), *((index, one) for index, group in enumerate(altered) for one in group)]
-    patches = torch.cat([one[inside] for _, one in owned]).float()
-    owners = torch.tensor([index for index, _ in owned]).repeat_interleave(len(patches) // len(owned))
-    return build_bank(patches, owners, rows, seed=seed)
+    everywhere = bool(inside.all())
+    pictures = [one.flatten(0, 1) if everywhere else one[inside] for _, one in owned]
+    return build_bank(pictures, [index for index, _ in owned], rows, seed=seed)
 
 
 def _measure(

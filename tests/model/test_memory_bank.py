@@ -40,7 +40,7 @@ def test_a_coreset_covers_better_than_chance() -> None:
 
 
 def test_few_patches_are_all_kept_with_their_owners() -> None:
-    bank = build_bank(points(20), torch.arange(20), 100, seed=0)
+    bank = build_bank(points(20).split(1), range(20), 100, seed=0)
     assert sorted(bank.owners.tolist()) == list(range(20))
     assert torch.allclose(bank.rows[bank.owners.argsort()], points(20))
 
@@ -94,7 +94,7 @@ def test_equal_patches_are_no_harm() -> None:
 
 
 def test_a_bank_depends_on_its_seed_alone() -> None:
-    patches, owners = points(500), torch.arange(500)
+    patches, owners = points(500).split(1), range(500)
     torch.manual_seed(1)
     first = build_bank(patches, owners, 20, seed=0)
     torch.manual_seed(2)
@@ -106,13 +106,14 @@ def test_building_a_bank_leaves_the_random_numbers_of_others_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    build_bank(points(500), torch.arange(500), 20, seed=0)
+    build_bank([points(500)], [0], 20, seed=0)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_every_row_keeps_its_owner() -> None:
-    patches, owners = points(900), torch.arange(900) // 30
-    bank = build_bank(patches, owners, 40, seed=0)
+    patches = points(900)
+    lengths = [1, 99, 300, 500]
+    bank = build_bank(patches.half().split(lengths), range(4), 40, seed=0)
     assert bank.rows.shape == (40, 100)
     found = torch.cdist(bank.rows, patches).argmin(dim=1)
-    assert torch.equal(owners[found], bank.owners)
+    assert torch.equal(torch.arange(4).repeat_interleave(torch.tensor(lengths))[found], bank.owners)
