@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.labels import EXAMPLE_CONFIG
-from backend.predicting import UNTRAINED
+from backend.predicting import MOST_WAITING, UNTRAINED
 from backend.services import Services, build_services
 from backend.settings import WEBHOOK_HEADER, load_settings
 from tests.conftest import PROJECT, PictureServer
@@ -187,3 +189,36 @@ def test_it_starts_and_answers_while_nothing_else_can_be_reached(settings: Any) 
 def _values(settings: Any) -> dict[str, Any]:
     values = {name: getattr(settings, name) for name in ("model_dir", "data_dir", "cache_dir", "debounce_seconds")}
     return values | {"LABEL_STUDIO_URL": settings.label_studio_url}
+
+
+def test_too_many_at_once_are_sent_away_and_served_later(
+    client: TestClient,
+    services: Services,
+    promote: Callable[..., str],
+    picture_server: PictureServer,
+    normal_pictures: list[Path],
+) -> None:
+    promote()
+    picture_server.contents["/slow.jpg"] = normal_pictures[0].read_bytes()
+    picture_server.delays["/slow.jpg"] = 2.0
+    task = {"id": 1, "data": {"image": "/slow.jpg"}}
+    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": [task]}
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(client.post("/predict", json=body).status_code))
+        for _ in range(MOST_WAITING)
+    ]
+    for thread in threads:
+        thread.start()
+    while services.predictor._places._value:
+        time.sleep(0.01)
+    refused = client.post("/predict", json=body)
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "requests wait already" in refused.json()["error"]
+    assert services.jobs.board.is_pending(PROJECT)
+    assert client.get("/health").is_success
+    picture_server.delays.clear()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * MOST_WAITING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 
 from backend import jobs, leases, server
@@ -22,6 +23,7 @@ def work(settings: dict[str, str], log: str, lease_seconds: float) -> None:
 def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     os.environ.update(settings)
     if "LARGEST_FILE" in settings:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(settings["LARGEST_FILE"]), resource.RLIM_INFINITY))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, sys.stdout.fileno())

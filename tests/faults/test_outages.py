@@ -28,11 +28,11 @@ def test_redis_goes_away_and_comes_back(
     server = fleet.server()
     fleet.worker()
     first = fleet.settle(server, lambda version: server.version() != UNTRAINED)
-    with studio.holding("GET /data/upload") as training:
+    with studio.holding("GET /api/tasks") as looking:
         for task_id in (7, 8):
             studio.label(task_id, "normal")
         server.hook("START_TRAINING")
-        training.wait()
+        looking.wait()
         shared_redis.stop()
         assert server.hook() == 503
         assert server.is_up()
@@ -81,7 +81,7 @@ def test_label_studio_is_restarted_in_the_middle(fleet: Fleet, studio: FakeLabel
 
 def test_the_disk_is_full_and_then_is_not(fleet: Fleet, studio: FakeLabelStudio) -> None:
     server = fleet.server()
-    worker = fleet.worker(LARGEST_FILE="100000")
+    worker = fleet.worker(LARGEST_FILE="20000")
     assert server.version() == UNTRAINED
     eventually(lambda: "cannot be written" in str(server.status()["error"]), "that it is told")
     assert server.version() == UNTRAINED
