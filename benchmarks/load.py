@@ -30,13 +30,17 @@ from benchmarks.scale import TOKEN, Pictures, annotate, free_port, make_project,
 TASKS = 150
 LEARNED = 100
 SECONDS = 10.0
+PAUSE = 0.1
 CONCURRENCY = (1, 2, 4, 8, 16, 32)
 
 Json = dict[str, Any]
 
 
-async def ask(url: str, content: Json | None, concurrency: int, go_on: Callable[[], bool]) -> Json:
-    """Asks from so many connections at once for as long as `go_on`; latencies in milliseconds of what was answered."""
+async def ask(url: str, content: Json | None, concurrency: int, go_on: Callable[[], bool], pause: float) -> Json:
+    """Asks from so many connections at once for as long as `go_on`; latencies in milliseconds of what was answered.
+
+    pause: seconds between an answer and the next question of the same connection.
+    """
     times: list[float] = []
     statuses: Counter[int] = Counter()
 
@@ -47,6 +51,7 @@ async def ask(url: str, content: Json | None, concurrency: int, go_on: Callable[
             statuses[answer.status_code] += 1
             if answer.is_success:
                 times.append(1000 * (time.perf_counter() - started))
+            await asyncio.sleep(pause)
 
     started = time.perf_counter()
     async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=None)) as client:
@@ -141,8 +146,10 @@ class Backend:
 def measure(backend: Backend) -> list[Json]:
     rows: list[Json] = []
 
-    def row(what: str, path: str, content: Json | None, concurrency: int, go_on: Callable[[], bool]) -> None:
-        found = asyncio.run(ask(f"{backend.url}{path}", content, concurrency, go_on))
+    def row(
+        what: str, path: str, content: Json | None, concurrency: int, go_on: Callable[[], bool], pause: float = 0.0
+    ) -> None:
+        found = asyncio.run(ask(f"{backend.url}{path}", content, concurrency, go_on, pause))
         rows.append({"what": what} | found | {"server, MB": memory_mb(backend.process.pid)})
         print(rows[-1], flush=True)
 
@@ -150,12 +157,12 @@ def measure(backend: Backend) -> list[Json]:
         tasks = backend.tasks[LEARNED : LEARNED + 1]
         return {"project": str(backend.project), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
 
-    row("event, nothing else going on", "/webhook", backend.event, 4, seconds_from_now(SECONDS))
-    row("/health, nothing else going on", "/health", None, 4, seconds_from_now(SECONDS))
+    row("event, nothing else going on", "/webhook", backend.event, 2, seconds_from_now(SECONDS), PAUSE)
+    row("/health, nothing else going on", "/health", None, 2, seconds_from_now(SECONDS), PAUSE)
     backend.wait(lambda: not backend.status()["pending"])
-    row("event, while it trains", "/webhook", backend.event, 4, backend.train())
+    row("event, while it trains", "/webhook", backend.event, 2, backend.train(), PAUSE)
     backend.wait(lambda: not backend.status()["pending"])
-    row("/health, while it trains", "/health", None, 4, backend.train())
+    row("/health, while it trains", "/health", None, 2, backend.train(), PAUSE)
     backend.wait(lambda: not backend.status()["pending"])
     for concurrency in CONCURRENCY:
         row("one prediction, embedded before", "/predict", predict(), concurrency, seconds_from_now(SECONDS))
