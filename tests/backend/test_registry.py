@@ -130,6 +130,18 @@ def test_what_a_newer_release_adds_to_a_version_is_left_alone(tmp_path: Path, de
     assert registry.version(2, "v1") == make_version(created_at=registry.version(2, "v1").created_at)
 
 
+def test_a_version_of_an_older_release_is_none_of_ours(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry = Registry(str(tmp_path))
+    registry.save(make_version(), detector, {})
+    registry.promote(2, "v1", "first")
+    assert registry.in_charge(2) == registry.version(2, "v1")
+    manifest = tmp_path / "2/versions/v1/manifest.json"
+    known = json.loads(manifest.read_text())
+    del known["trusted_tasks"]
+    manifest.write_text(json.dumps(known))
+    assert (registry.in_charge(2), registry.versions(2)) == (None, [])
+
+
 def test_a_half_written_version_does_not_exist(tmp_path: Path, detector: AnomalyDetector) -> None:
     registry = Registry(str(tmp_path))
     registry.save(make_version(), detector, {})
