@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
+import httpx
 
 from backend.dataset import image_uri
 from backend.errors import BackendError, LabelConfigUnusable, StudioRefused
@@ -183,8 +184,21 @@ def _reached(backends: list[Json]) -> str:
     backend = backends[0]
     if backend.get("state") != CONNECTED:
         reason = backend.get("error_message") or "no reason given"
-        raise Ill(f"it does not reach {backend['url']} ({reason}). Is the server running? {LOCAL_HELP}")
+        if _answers(backend["url"]):
+            raise Ill(f"it does not reach {backend['url']} ({reason}), where the server answers. {LOCAL_HELP}")
+        raise Ill(
+            f"it does not reach {backend['url']} ({reason}), and from here nothing answers there either: start the"
+            " server, or correct its address under Settings, Model"
+        )
     return str(backend["url"])
+
+
+def _answers(url: str) -> bool:
+    """Whether a server of ours is at the address, as seen from here."""
+    try:
+        return "AnomalyDetector" in httpx.get(f"{url.rstrip('/')}/health", timeout=5).text
+    except httpx.HTTPError:
+        return False
 
 
 def _webhook(settings: Settings, studio: Studio, project_id: int, backends: list[Json]) -> str:

@@ -27,6 +27,10 @@ class MediaUnavailable(BackendError):
     """A task's picture could not be fetched."""
 
 
+class PicturesUnreadable(BackendError):
+    """Most of a project's normal pictures cannot be read, which may pass: what keeps them may be restarting."""
+
+
 class QueueUnreachable(BackendError):
     """The job queue cannot be reached."""
 

@@ -15,7 +15,15 @@ from itertools import groupby
 from huey import Huey, crontab
 
 from backend.board import FAULTS, Board, waiting_key
-from backend.errors import BackendError, LeaseLost, QueueUnreachable, StoreUnwritable, StudioRefused, StudioUnreachable
+from backend.errors import (
+    BackendError,
+    LeaseLost,
+    PicturesUnreadable,
+    QueueUnreachable,
+    StoreUnwritable,
+    StudioRefused,
+    StudioUnreachable,
+)
 from backend.leases import Lease, Leases
 from backend.logs import about
 from backend.queue import open_queue
@@ -264,4 +272,4 @@ def _passing(error: Exception) -> bool:
     """Whether the same job may well succeed later."""
     if isinstance(error, StudioRefused):
         return error.status >= 500 or error.status == 429
-    return isinstance(error, StudioUnreachable | QueueUnreachable | LeaseLost | StoreUnwritable)
+    return isinstance(error, StudioUnreachable | QueueUnreachable | LeaseLost | StoreUnwritable | PicturesUnreadable)

@@ -72,10 +72,10 @@ def _state(registry: Registry, queue_length: int | None) -> CollectorRegistry:
     for project_id in registry.projects():
         project = str(project_id)
         versions.labels(project).set(len(registry.versions(project_id)))
-        name = registry.current(project_id)
-        if name is None:
+        version = registry.in_charge(project_id)
+        if version is None:
             continue
-        version, summary = registry.version(project_id, name), registry.summary(project_id, name)
+        summary = registry.summary(project_id, version.name)
         normals.labels(project).set(version.normals)
         seconds.labels(project).set(version.seconds)
         for gauge, key in ((alarms, "false_alarm_rate"), (recall, "recall")):

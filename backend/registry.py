@@ -155,6 +155,11 @@ class Registry:
         version = self._pointer(project_id)["version"]
         return None if version is None else str(version)
 
+    def in_charge(self, project_id: int) -> ModelVersion | None:
+        """The promoted version; None also where it was lost or is of an older release, and is to be trained again."""
+        name = self.current(project_id)
+        return self._manifest(project_id, name) if name else None
+
     def promote(self, project_id: int, name: str, reason: str, *, by: str = "") -> None:
         """Makes a complete version the one in charge, at once for every server. Raises UnknownVersion."""
         self.version(project_id, name)
@@ -231,7 +236,10 @@ class Registry:
         content = self.store.read_json(project_id, "versions", name, "manifest.json")
         if content is None:
             return None
-        known = {field.name: content[field.name] for field in fields(ModelVersion)}  # a newer release may write more
+        wanted = [field.name for field in fields(ModelVersion)]
+        if not content.keys() >= set(wanted):  # an older release wrote less: the model is trained again
+            return None
+        known = {name: content[name] for name in wanted}  # a newer release may write more
         tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks")}
         return ModelVersion(**known | tasks)
 

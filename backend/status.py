@@ -15,8 +15,7 @@ Json = dict[str, Any]
 
 def project_status(project_id: int, registry: Registry, board: Board, settings: Settings) -> Json:
     """State, numbers, progress and problems of a project, and one sentence on what to do next."""
-    name = registry.current(project_id)
-    version = registry.version(project_id, name) if name else None
+    name, version = registry.current(project_id), registry.in_charge(project_id)
     try:
         news, problems, pending = board.news(project_id), board.problems(project_id), board.is_pending(project_id)
         queue_fault = None

@@ -26,7 +26,12 @@ class Store:
     """Reads and writes whole files, each named by its project and its path."""
 
     def __init__(self, root: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:
+            raise StoreUnwritable(
+                f"MODEL_DIR={root} cannot be used: {error}. For s3:// install label-studio-anomaly[s3]"
+            ) from error
 
     def projects(self) -> list[int]:
         """The ids of all projects that have files."""

@@ -16,7 +16,7 @@ from backend.choices import cheapest
 from backend.cutting import Cut
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
 from backend.drift import drift, newest_predictions
-from backend.errors import BackendError, UnknownVersion
+from backend.errors import BackendError, PicturesUnreadable, UnknownVersion
 from backend.labels import LabelConfig, parse_config
 from backend.leaving import find_project, is_connected
 from backend.logs import about
@@ -264,7 +264,7 @@ class Trainer:
         self._board.note_pictures(project_id, failed, solved=[int(name) for name in names])
         if 2 * len(embeddings) < len(training):
             reason = next(iter(failed.values()))[1]
-            raise BackendError(
+            raise PicturesUnreadable(
                 f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"
             )
         if len(embeddings) < self._settings.min_normals:

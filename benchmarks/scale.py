@@ -102,7 +102,7 @@ def _call(api: httpx.Client, path: str, body: object) -> Any:
     return answer.json()
 
 
-def measure(studio: str, pictures: str, tasks: int) -> Json:
+def measure(studio: str, pictures: str, tasks: int, most_pushed: int) -> Json:
     """Seconds of each step for a project of so many tasks, and the worker's memory in MB."""
     with tempfile.TemporaryDirectory() as folder, httpx.Client(base_url=studio, timeout=600) as api:
         api.headers["Authorization"] = f"Token {TOKEN}"
@@ -130,16 +130,18 @@ def measure(studio: str, pictures: str, tasks: int) -> Json:
         ids = [task["id"] for task in trainer._studio.tasks(project)]
         for task_id in ids[:LEARNED]:
             annotate(api, task_id)
-        lacking = timed("sync and training", lambda: trainer.sync(project))
+        lacking: list[int] = timed("sync and training", lambda: trainer.sync(project))
         annotate(api, ids[LEARNED])
         timed("sync after one label", lambda: trainer.sync(project))
         version = str(services.registry.current(project))
+        pushed = lacking[:most_pushed]
 
         def backfill() -> None:
-            for start in range(0, len(lacking), settings.backfill_chunk):
-                trainer.backfill(project, version, lacking[start : start + settings.backfill_chunk])
+            for start in range(0, len(pushed), settings.backfill_chunk):
+                trainer.backfill(project, version, pushed[start : start + settings.backfill_chunk])
 
-        timed("full backfill", backfill)
+        timed("backfill", backfill)
+        found["predictions pushed"] = len(pushed)
         annotate(api, ids[LEARNED + 1])
         timed("sync after the backfill", lambda: trainer.sync(project))
         annotate(api, ids[LEARNED + 2])
@@ -165,6 +167,7 @@ def table(rows: list[Json]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--backfill", type=int, default=10**9, help="predictions to push at most (all)")
     parser.add_argument("--environment", type=Path, default=Path(".cache/label-studio-venv"), help="Label Studio's")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/scale.md"))
     options = parser.parse_args()
@@ -176,7 +179,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running_studio(options.environment, Path(folder)) as studio:
         for tasks in options.sizes:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                rows.append(pool.apply(measure, (studio, pictures, tasks)))
+                rows.append(pool.apply(measure, (studio, pictures, tasks, options.backfill)))
             options.output.write_text(table(rows))
             print(table(rows), flush=True)
 

@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from backend.errors import UnknownVersion
@@ -18,9 +22,31 @@ from tests.conftest import make_version
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket of a real S3 server on this machine, which this process and its children find by the environment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "anything")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None
+            time.sleep(0.1)
+        fsspec.filesystem("s3").mkdir("models")
+        yield "s3://models"
+    server.kill()
+    server.wait()
+
+
 @pytest.fixture(params=["folder", "object store"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path) if request.param == "folder" else f"memory://{tmp_path.name}"
+    return str(tmp_path) if request.param == "folder" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
 
 
 def test_a_version_comes_back_as_it_was(root: str, detector: AnomalyDetector, normal_pictures: list[Path]) -> None:
@@ -42,6 +68,23 @@ def test_a_promotion_is_seen_by_others_at_once_and_can_be_taken_back(root: str, 
     theirs.promote(2, "v1", "rolled back")
     assert mine.current(2) == "v1"
     assert [version.name for version in mine.versions(2)] == ["v1", "v2"]
+
+
+def test_another_process_sees_a_promotion_and_promotes_in_turn(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    for name in ("v1", "v2"):
+        registry.save(make_version(name=name), detector, {})
+    registry.promote(2, "v1", "first")
+    code = (
+        "import sys; from backend.registry import Registry\n"
+        "registry = Registry(sys.argv[1]); print(registry.current(2)); registry.detector(2, 'v2')\n"
+        "registry.promote(2, 'v2', 'second')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "v1\n"), done.stderr
+    assert registry.current(2) == "v2"
+    registry.forget(2)
+    assert (registry.projects(), registry.versions(2), registry.current(2)) == ([], [], None)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../v1", "", ".", "a/b"])
@@ -85,6 +128,18 @@ def test_what_a_newer_release_adds_to_a_version_is_left_alone(tmp_path: Path, de
     manifest = tmp_path / "2/versions/v1/manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"of the next release": 1}))
     assert registry.version(2, "v1") == make_version(created_at=registry.version(2, "v1").created_at)
+
+
+def test_a_version_of_an_older_release_is_none_of_ours(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry = Registry(str(tmp_path))
+    registry.save(make_version(), detector, {})
+    registry.promote(2, "v1", "first")
+    assert registry.in_charge(2) == registry.version(2, "v1")
+    manifest = tmp_path / "2/versions/v1/manifest.json"
+    known = json.loads(manifest.read_text())
+    del known["trusted_tasks"]
+    manifest.write_text(json.dumps(known))
+    assert (registry.in_charge(2), registry.versions(2)) == (None, [])
 
 
 def test_a_half_written_version_does_not_exist(tmp_path: Path, detector: AnomalyDetector) -> None:

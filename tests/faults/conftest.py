@@ -90,6 +90,7 @@ class Fleet:
             "DATA_DIR": str(folder / "state"),
             "CACHE_DIR": str(folder / "cache"),
             "DEBOUNCE_SECONDS": "0.2",
+            "DEBOUNCE_MAX_SECONDS": "1",
             "IMAGE_SIZE": "64",
             "TOLERANCE": "strict",
             "ORIENTATION": "fixed",

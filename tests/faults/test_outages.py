@@ -73,7 +73,7 @@ def test_label_studio_is_restarted_in_the_middle(fleet: Fleet, studio: FakeLabel
         assert server.version() == UNTRAINED
         training.wait()
         studio.stop()
-    eventually(lambda: "does not answer" in str(server.status()["error"]), "that it is told")
+    eventually(lambda: "cannot be read" in str(server.status()["error"]), "that it is told")
     assert server.is_up()
     studio.start()
     fleet.settle(server)
