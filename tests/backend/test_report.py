@@ -66,7 +66,7 @@ def test_one_project(client: TestClient, story: None, services: Services) -> Non
     page = client.get(f"/projects/{PROJECT}").text
     assert "<b>Tiles" not in page
     assert "v2 is in charge" in page
-    for heading in ("How well it does", "False alarms (", "Misses (", "Closest to the threshold (14)"):
+    for heading in ("How well it does", "False alarms (", "Misses (", "Closest to the threshold"):
         assert heading in page, heading
     assert "People disagree (1)" in page
     assert "damaged or incomplete" in page
