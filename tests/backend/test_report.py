@@ -60,6 +60,7 @@ def test_all_projects_on_one_page(client: TestClient, story: None) -> None:
     page = client.get("/").text
     assert f'href="projects/{PROJECT}"' in page
     assert "&lt;b&gt;Tiles&lt;/b&gt; &amp; co" in page
+    assert "1 of 7" in page
 
 
 def test_one_project(client: TestClient, story: None, services: Services) -> None:
