@@ -88,7 +88,7 @@ def settings(tmp_path: Path, picture_server: PictureServer, monkeypatch: pytest.
         monkeypatch.delenv(name.upper(), raising=False)
     return load_settings(
         LABEL_STUDIO_URL=picture_server.url,
-        LABEL_STUDIO_API_KEY="f" * 40,
+        label_studio_api_key="f" * 40,
         model_dir=str(tmp_path / "models"),
         data_dir=tmp_path / "state",
         cache_dir=tmp_path / "cache",

@@ -27,6 +27,7 @@ SIDES = {"dev": "development", "test": "test"}
 LINES = {"dev": "--", "test": "-"}
 BINS = [bin / 40 for bin in range(41)]
 MOST_VERSIONS = 20
+MANY = 6
 MOST_KEPT = 64
 
 # For the whole process: only this module draws, and from many threads at once.
@@ -107,7 +108,8 @@ def curves(cases: list[Json]) -> bytes:
 def versions(found: list[Json]) -> bytes:
     """AUROC, recall and false-alarm rate from version to version, the oldest first, with their 95 % intervals."""
     shown = found[:MOST_VERSIONS][::-1]
-    figure = _figure(height=3.6, bottom=1.2)
+    many = len(shown) > MANY
+    figure = _figure(height=3.6, bottom=1.2 if many else 0.9)
     titles = {"false_alarm_rate": "False alarms", "recall": "Found", "auroc": "Order of the scores (AUROC)"}
     for axes, (key, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
         for shift, (side, label) in zip((-0.08, 0.08), SIDES.items(), strict=True):
@@ -127,7 +129,7 @@ def versions(found: list[Json]) -> bytes:
         axes.set_title(title)
         axes.set(ylim=(-0.03, 1.03))
         names = [version["name"].rpartition("-")[2] for version in shown]
-        axes.set_xticks(range(len(shown)), names, rotation=90 if len(shown) > 6 else 30, ha="right", fontsize=8)
+        axes.set_xticks(range(len(shown)), names, rotation=90 if many else 30, ha="right", fontsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
     return _svg(figure)
 

@@ -53,8 +53,11 @@ pages.filters["when"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H
 
 
 def projects_page(parts: Services) -> HTMLResponse:
-    """All projects, each with one sentence."""
+    """All projects, each with one sentence and how well it does."""
     found = [_status(project_id, parts) for project_id in parts.registry.projects()]
+    for project in found:
+        name = project["model_version"]
+        project["measured"] = parts.registry.summary(project["project_id"], name).get("held_out") if name else None
     return HTMLResponse(pages.get_template("projects.html").render(projects=found))
 
 

@@ -73,7 +73,14 @@ def galleries(cases: list[Json]) -> list[Json]:
         ("close", "Closest to the threshold", "A little more or less, and the verdict would be another.", close),
     ]
     return [
-        {"id": name, "title": title, "text": text, "total": len(found), "cases": found[:SHOWN]}
+        {
+            "id": name,
+            "title": title,
+            "text": text,
+            "total": len(found),
+            "cases": found[:SHOWN],
+            "counts": found is not close,
+        }
         for name, title, text, found in rows
     ]
 
@@ -126,22 +133,22 @@ def _right(cases: Iterable[Json]) -> int:
     return sum(case["predicted"] == case["confirmed"] for case in cases)
 
 
-def next_step(status: Json, evaluation: Json | None) -> str:
-    """What to do next, in one sentence."""
+def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:
+    """What to do next, in one sentence, and the name of the section that shows it; empty where none does."""
     if status["error"]:
-        return "Mend what the line above says; everything else goes on by itself."
+        return "Mend what the line above says; everything else goes on by itself.", ""
     if status["normals_needed"]:
-        return f"Tag {status['normals_needed']} more pictures as normal in Label Studio."
+        return f"Tag {status['normals_needed']} more pictures as normal in Label Studio.", ""
     if evaluation is None:
-        return "Wait a moment: the first training comes by itself."
+        return "Wait a moment: the first training comes by itself.", ""
     if status["disputed"]:
-        return "Settle the tasks on which people disagree."
+        return "Settle the tasks on which people disagree.", "disputed"
     if any(item["set_aside"] for item in evaluation["recheck"]):
-        return "Check the normal pictures that were set aside, below."
+        return "Check the normal pictures that were set aside.", "recheck"
     if status["normals"] < 20:
-        return "Tag more pictures as normal: from 20 on, some are kept to test the model with."
+        return "Tag more pictures as normal: from 20 on, some are kept to test the model with.", ""
     if evaluation["held_out"]["abnormals"] < 10:
-        return "Confirm abnormal pictures when you see some: ten show how many the model finds."
+        return "Confirm abnormal pictures when you see some: ten show how many the model finds.", ""
     if status["problems"]:
-        return "See why some pictures could not be used, below."
-    return "Go on labelling; review the pictures closest to the threshold first."
+        return "See why some pictures could not be used.", "unusable"
+    return "Go on labelling; review the pictures closest to the threshold first.", "close"

@@ -67,10 +67,15 @@ def assert_accessible(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("story")
-def test_pages_with_a_story_have_no_serious_fault(page: Page, address: str) -> None:
+def test_pages_with_a_story_have_no_serious_fault(page: Page, address: str, folder: Path) -> None:
     for path in ("/", f"/projects/{PROJECT}", f"/projects/{PROJECT}/compare?first=v1&second=v2"):
         page.goto(address + path)
         assert_accessible(page)
+        if path == "/":
+            page.screenshot(path=folder / "projects.png")
+    page.goto(f"{address}/projects/{PROJECT}")
+    page.get_by_role("link", name="Show them").press("Enter")
+    expect(page.get_by_role("heading", name="People disagree")).to_be_in_viewport()
 
 
 def test_pages_without_a_model_have_none_either(page: Page, address: str, services: Services) -> None:
@@ -169,10 +174,11 @@ def test_without_scripts_all_but_the_slider_works(browser: Browser, address: str
 
 
 @pytest.mark.usefixtures("story")
-def test_printing_leaves_out_what_paper_cannot_do(page: Page, address: str) -> None:
+def test_printing_leaves_out_what_paper_cannot_do(page: Page, address: str, folder: Path) -> None:
     page.goto(f"{address}/projects/{PROJECT}")
     page.emulate_media(media="print")
     expect(page.get_by_role("button", name="Apply")).to_be_hidden()
     expect(page.get_by_role("navigation", name="On this page")).to_be_hidden()
     expect(page.get_by_role("heading", name="How well it does")).to_be_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.screenshot(path=folder / "report-print.png", full_page=True)
