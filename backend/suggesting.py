@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ Json = dict[str, Any]
 SHOWN = 10
 KEPT = 3 * SHOWN
 LOOKED_AT = 300
+MOST_SECONDS = 20.0
+"""For looking at pictures: people who tag the first ones meanwhile wait for their model."""
 
 
 def open_places(tasks: Iterable[Task], config: LabelConfig) -> list[Place]:
@@ -34,7 +37,7 @@ def representative(places: Sequence[Place], dataset: Dataset, pictures: Pictures
     Their embeddings stay in the cache, where the training finds them.
     """
     looked_at = places[:: max(1, -(-len(places) // LOOKED_AT))]
-    found = [(place, look) for place, look in _looks(looked_at, pictures, config)]
+    found = list(_looks(looked_at, pictures, config))
     if not found:
         return []
     tagged = [look for _, look in _looks([(image.uri, image.task_id) for image in dataset.normals], pictures, config)]
@@ -55,9 +58,12 @@ def doubtful(tasks: Iterable[Task], config: LabelConfig, version: str) -> list[J
 
 
 def _looks(places: Sequence[Place], pictures: Pictures, config: DetectorConfig) -> Iterator[tuple[Place, torch.Tensor]]:
+    end = time.monotonic() + MOST_SECONDS
     for place, item in zip(places, pictures.embed_each(places, config), strict=True):
         if isinstance(item, Embedding):
             yield place, item.look
+        if time.monotonic() > end:
+            return
 
 
 def _row(uri: str, task_id: int) -> Json:
