@@ -62,7 +62,8 @@ def studio(picture_server: PictureServer, normal_pictures: list[Path]) -> FakeSt
 
 @pytest.fixture
 def trainer(studio: FakeStudio, services: Services) -> Trainer:
-    return Trainer(services.settings, studio, services.registry, services.pictures, services.jobs.board)  # type: ignore[arg-type]
+    small = services.settings.model_copy(update={"image_size": 128})  # learned sooner
+    return Trainer(small, studio, services.registry, services.pictures, services.jobs.board)  # type: ignore[arg-type]
 
 
 def test_a_model_that_does_worse_is_kept_but_neither_promoted_nor_trained_again(
