@@ -47,7 +47,11 @@ async def ask(url: str, content: Json | None, concurrency: int, go_on: Callable[
     async def one(client: httpx.AsyncClient) -> None:
         while go_on():
             started = time.perf_counter()
-            answer = await (client.post(url, json=content) if content else client.get(url))
+            try:
+                answer = await (client.post(url, json=content) if content else client.get(url))
+            except httpx.TransportError:
+                statuses[0] += 1
+                continue
             statuses[answer.status_code] += 1
             if answer.is_success:
                 times.append(1000 * (time.perf_counter() - started))
