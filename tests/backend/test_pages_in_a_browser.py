@@ -181,4 +181,6 @@ def test_printing_leaves_out_what_paper_cannot_do(page: Page, address: str, fold
     expect(page.get_by_role("navigation", name="On this page")).to_be_hidden()
     expect(page.get_by_role("heading", name="How well it does")).to_be_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    right = page.locator("td.right").first
+    assert right.evaluate("cell => getComputedStyle(cell).backgroundColor") == "rgb(227, 242, 234)"
     page.screenshot(path=folder / "report-print.png", full_page=True)
