@@ -40,17 +40,24 @@ def tiles() -> Tiles:
     normal, abnormal = find_images(folder / "normal"), find_images(folder / "abnormal")
     detector = AnomalyDetector()
     embeddings = [item for item in detector.embedder.embed(normal + abnormal) if isinstance(item, Embedding)]
-    altered = detector.embed_altered(normal, [str(index) for index in range(len(normal))], most=len(normal))
+    first = {int(index) for seed in SEEDS for index in split(len(normal), seed)[1][:MOST_ALTERED]}
+    altered = detector.embed_altered([normal[index] for index in first], [*map(str, first)], most=len(first))
     return Tiles(embeddings, altered, np.arange(len(normal) + len(abnormal)) >= len(normal))
+
+
+def split(normals: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which normal pictures are held out, and which may be learned, in that order."""
+    shuffled = np.random.default_rng(seed).permutation(normals)
+    held_out = round(HELD_OUT * normals)
+    return shuffled[:held_out], shuffled[held_out:]
 
 
 def measure(tiles: Tiles, n: int, seed: int) -> tuple[float, float]:
     """AUROC and false-alarm rate after learning n normal pictures, on normal pictures that were never learned."""
     embeddings, altered, abnormal = tiles
-    shuffled = np.random.default_rng(seed).permutation(np.flatnonzero(~abnormal))
-    held_out = round(HELD_OUT * len(shuffled))
-    unseen = [*shuffled[:held_out], *np.flatnonzero(abnormal)]
-    learned = shuffled[held_out:][:n]
+    held_out, learned = split(int((~abnormal).sum()), seed)
+    learned = learned[:n]
+    unseen = [*held_out, *np.flatnonzero(abnormal)]
     names = [str(index) for index in learned]
     detector = AnomalyDetector().fit_embeddings(
         [embeddings[index] for index in learned],
