@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backend.app import create_app
 from backend.services import Services
+from tests.backend.stories import uri_of
 from tests.backend.test_report import story, told  # noqa: F401 - fixtures
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, PictureServer
 from tests.live.conftest import BROWSER_FLAGS, ROOT, free_port
 
 
@@ -85,6 +86,31 @@ def test_pages_without_a_model_have_none_either(page: Page, address: str, servic
     page.goto(f"{address}/projects/{PROJECT}")
     expect(page.get_by_text("Tag 5 more pictures as normal").first).to_be_visible()
     assert_accessible(page)
+
+
+def test_before_a_model_the_pictures_to_tag_first_are_shown_whole(
+    page: Page,
+    address: str,
+    services: Services,
+    picture_server: PictureServer,
+    normal_pictures: list[Path],
+    folder: Path,
+) -> None:
+    for task_id, path in enumerate(normal_pictures[:5], 1):
+        picture_server.contents[uri_of(task_id)] = path.read_bytes()
+    suggested = [{"task_id": task_id, "uri": uri_of(task_id)} for task_id in range(1, 6)]
+    services.registry.remember(PROJECT)
+    services.jobs.board.post(PROJECT, title="Cookies", normals=0, tasks=40, suggested=suggested)
+    page.goto(f"{address}/projects/{PROJECT}")
+    for image in page.locator(".gallery img").all():
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", True, timeout=30_000)
+        box = image.bounding_box()
+        assert box is not None
+        assert box["width"] == pytest.approx(box["height"], abs=1)
+        assert box["width"] < 400
+    assert_accessible(page)
+    page.screenshot(path=folder / "first.png", full_page=True)
 
 
 @pytest.mark.usefixtures("story")
