@@ -17,7 +17,7 @@ from model.embedding import Embedding
 from model.evaluation import evaluate
 from model.images import find_images
 
-SEEDS = range(5)
+SEEDS = range(3)
 HELD_OUT = 0.3
 
 Measured = Callable[[int, int], tuple[float, float]]
