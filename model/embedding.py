@@ -121,9 +121,7 @@ class Embedder:
 
     def embed_altered(self, source: ImageSource, alterations: Sequence[str]) -> list[Embedding]:
         """A picture, read once, under each of `alterations` (names of ALTERATIONS). Raises ImageUnreadable."""
-        read = self._read(source)
-        if isinstance(read, ImageUnreadable):
-            raise read
+        read = self.read(source)
         return [*self._embed_inputs([read.altered(name) for name in alterations])]
 
     def _embed_inputs(self, inputs: Sequence[_Input]) -> Iterator[Embedding]:
@@ -151,9 +149,13 @@ class Embedder:
 
     def _read(self, source: ImageSource) -> _Input | ImageUnreadable:
         try:
-            picture = read_image(source, enough=max(self.canvas), max_pixels=self.max_pixels)
+            return self.read(source)
         except ImageUnreadable as error:
             return error
+
+    def read(self, source: ImageSource) -> _Input:
+        """A picture as the network gets it, before it is blanked and cut. Raises ImageUnreadable."""
+        picture = read_image(source, enough=max(self.canvas), max_pixels=self.max_pixels)
         return _Input(to_array(picture.image, self.canvas), picture.width, picture.height)
 
     def _blank(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

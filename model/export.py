@@ -26,7 +26,7 @@ from model.backbone import load_backbone
 from model.detector import AnomalyDetector
 from model.embedding import BLANK
 from model.errors import ExportFailed
-from model.images import ImageSource, read_image, to_array
+from model.images import ImageSource
 
 OUTPUTS = ["score", "raw_score", "anomaly_map"]
 OPSET = 18
@@ -84,7 +84,7 @@ def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource
     if path.suffix not in FORMATS:
         raise ExportFailed(f"{path.name} must end in .onnx, or in .xml for OpenVINO")
     write, load = FORMATS[path.suffix]
-    inputs = [_read(detector, picture) for picture in pictures]
+    inputs = [detector.embedder.read(picture).pixels[None] for picture in pictures]
     if not inputs:
         raise ExportFailed("there is no picture to compare the exported model with: name some, normal and abnormal")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +96,6 @@ def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource
         for written in sorted(Path(folder).iterdir()):
             written.replace(path.parent / written.name)
     return parity
-
-
-def _read(detector: AnomalyDetector, source: ImageSource) -> Pixels:
-    embedder = detector.embedder
-    picture = read_image(source, enough=max(embedder.canvas), max_pixels=embedder.max_pixels)
-    return to_array(picture.image, embedder.canvas)[None]
 
 
 def _compare(detector: AnomalyDetector, run: Run, inputs: Sequence[Pixels]) -> Parity:
