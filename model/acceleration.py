@@ -31,11 +31,11 @@ class OpenVinoNetwork:
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Tensor) -> list[Tensor]:
-        """float32 (B, 3, H, W) -> one (B, C, h, w) for each feature map."""
+        """A batch, of any length -> what the network makes of it."""
         with self._lock:
             shape = tuple(inputs.shape[1:])
             if shape not in self._compiled:
-                self._compiled[shape] = _compile(self._network, shape)
+                self._compiled[shape] = _compile(self._network, inputs[:1])
             found = self._compiled[shape]([inputs.contiguous().numpy()])
             return [torch.from_numpy(np.array(found[index])) for index in range(len(found))]
 
@@ -55,9 +55,9 @@ def convert(network: nn.Module, example: Tensor) -> Any:
         return import_openvino().convert_model(network, example_input=example)
 
 
-def _compile(network: nn.Module, shape: tuple[int, ...]) -> Any:
-    model = convert(network, torch.zeros(1, *shape))
-    model.reshape([-1, *shape])
+def _compile(network: nn.Module, example: Tensor) -> Any:
+    model = convert(network, example)
+    model.reshape([-1, *example.shape[1:]])
     options = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

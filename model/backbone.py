@@ -21,6 +21,8 @@ from model import acceleration
 from model.efficientnet_lite import EfficientNetLite
 from model.errors import BackboneUnavailable
 
+Rgb = tuple[float, float, float]
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 LITE_MEAN = (127.0, 127.0, 127.0)
@@ -36,19 +38,39 @@ class LayerWeights(NamedTuple):
     place: float
 
 
+class PatchNetwork(nn.Module):
+    """From pixels to patch embeddings: uint8 (B, H, W, 3) -> float32 (B, h, w, C) for each layer, the finest first.
+
+    Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al., "Towards
+    Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector is then divided by the square root
+    of its length, so that contrast counts, but not much.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Rgb, std: Rgb) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        pixels = (batch.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        maps = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        return [_tame(_pool(layer)).permute(0, 2, 3, 1) for layer in maps]
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A frozen network and how to feed it.
 
-    network: turns float32 (B, 3, H, W) into feature maps (B, C, h, w), the finest first. mean, std: of the input's
-    RGB, 0 to 255. multiple: both sides of the input must be multiples of it. weights: of each map, for the score and
-    for the place.
+    patches: does what PatchNetwork does. multiple: both sides of a picture must be multiples of it. weights: of each
+    layer, for the score and for the place.
     """
 
     name: str
-    network: Callable[[Tensor], list[Tensor]]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    patches: Callable[[Tensor], list[Tensor]]
     multiple: int
     weights: tuple[LayerWeights, ...]
     device: torch.device
@@ -58,19 +80,6 @@ class Backbone:
         """uint8 (B, H, W, 3) -> for each picture its patch embeddings, float16 (h, w, C) for each layer."""
         layers = [layer.half().cpu().contiguous() for layer in self.patches(batch.to(self.device))]
         return list(zip(*layers, strict=True))
-
-    def patches(self, batch: Tensor) -> list[Tensor]:
-        """uint8 (B, H, W, 3) -> the patch embeddings of each layer, float32 (B, h, w, C).
-
-        Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al.,
-        "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector is then
-        divided by the square root of its length, so that contrast counts, but not much.
-        """
-        pixels = batch.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        mean = torch.tensor(self.mean, device=batch.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=batch.device).view(1, 3, 1, 1)
-        maps = self.network(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
-        return [_tame(_pool(layer)).permute(0, 2, 3, 1) for layer in maps]
 
 
 def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto", accelerate: bool = True) -> Backbone:
@@ -93,23 +102,25 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
             " give a local file, or use efficientnet_lite0, which needs neither"
         ) from error
     target = _device(device)
-    network.eval().requires_grad_(False).to(target)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    patches = PatchNetwork(network, recipe.mean, recipe.std).eval().requires_grad_(False).to(target)
     fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
-    runner = acceleration.OpenVinoNetwork(network) if fast else network
-    return Backbone(name, runner, recipe.mean, recipe.std, recipe.multiple, recipe.weights, target)
+    runner = acceleration.OpenVinoNetwork(patches) if fast else patches
+    return Backbone(name, runner, recipe.multiple, recipe.weights, target)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to build one backbone.
 
-    build: takes a local weights file or None. accelerate: whether OpenVINO may run it. The rest is as in Backbone.
+    build: takes a local weights file or None, gives a network that turns float32 (B, 3, H, W) into feature maps
+    (B, C, h, w), the finest first. mean, std: of its input, 0 to 255. accelerate: whether OpenVINO may run it. The rest
+    is as in Backbone.
     """
 
     build: Callable[[Path | None], nn.Module]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Rgb
+    std: Rgb
     multiple: int
     weights: tuple[LayerWeights, ...]
     accelerate: bool = True

@@ -58,8 +58,8 @@ class Scorer(nn.Module):
         super().__init__()
         self._detector = detector
         embedder = detector.embedder
-        self._backbone = load_backbone(embedder.backbone_name, weights=embedder.weights, device="cpu", accelerate=False)
-        self._network = cast(nn.Module, self._backbone.network)
+        plain = load_backbone(embedder.backbone_name, weights=embedder.weights, device="cpu", accelerate=False)
+        self._patches = cast(nn.Module, plain.patches)
         self._inside = detector.config.area.inside(*embedder.canvas)[None, :, :, None]
         self._strangest = detector.config.strangest(*detector.memory.profile.shape)
 
@@ -67,7 +67,7 @@ class Scorer(nn.Module):
         detector = self._detector
         seen = torch.where(self._inside, pixels, torch.tensor(int(BLANK), dtype=pixels.dtype))
         tiles = detector.embedder.cut(seen[0])
-        layers = self._backbone.patches(torch.stack(tiles))
+        layers = self._patches(torch.stack(tiles))
         stitched = detector.embedder.stitch([tuple(layer[place] for layer in layers) for place in range(len(tiles))])
         maps = detector.memory.maps(stitched)
         raw_score = maps.score.flatten().topk(self._strangest).values.mean()

@@ -14,7 +14,8 @@ from torch import Tensor
 
 SELECTION_DIMS = 64
 POOL_FACTOR = 10
-CHUNK = 4096
+CHUNK = 512
+"""Patches that are compared at once: their distances to all rows still fit into a processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)

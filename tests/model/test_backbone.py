@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torchvision import models
 
 from model import acceleration
-from model.backbone import BACKBONES, LITE_MEAN, LITE_STD, load_backbone
+from model.backbone import BACKBONES, LITE_MEAN, LITE_STD, PatchNetwork, load_backbone
 from model.errors import BackboneUnavailable
 from model.images import read_image, to_array
 
@@ -24,9 +24,15 @@ def batch() -> torch.Tensor:
     return torch.randint(0, 256, (3, 96, 96, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
+def network_of(name: str) -> torch.nn.Module:
+    patches = load_backbone(name, device="cpu", accelerate=False).patches
+    assert isinstance(patches, PatchNetwork)
+    return patches.network
+
+
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_it_computes_what_timm_computes(variant: int, batch: torch.Tensor) -> None:
-    ours = load_backbone(f"efficientnet_lite{variant}", device="cpu").network
+    ours = network_of(f"efficientnet_lite{variant}")
     reference = timm.create_model(
         f"tf_efficientnet_lite{variant}", pretrained=False, features_only=True, out_indices=(2, 3, 4)
     ).eval()
@@ -44,9 +50,9 @@ def test_it_computes_what_timm_computes(variant: int, batch: torch.Tensor) -> No
 
 def test_contrast_counts_but_not_much(batch: torch.Tensor) -> None:
     """Vectors get the square root of their length."""
-    backbone = load_backbone("efficientnet_lite0", device="cpu")
+    found = load_backbone("efficientnet_lite0", device="cpu").embed(batch)
     pixels = (batch.permute(0, 3, 1, 2).float() - LITE_MEAN[0]) / LITE_STD[0]
-    for picture, maps in zip(backbone.embed(batch), zip(*backbone.network(pixels), strict=True), strict=True):
+    for picture, maps in zip(found, zip(*network_of("efficientnet_lite0")(pixels), strict=True), strict=True):
         for layer, feature_map in zip(picture, maps, strict=True):
             pooled = F.avg_pool2d(feature_map[None], 3, 1, 1, count_include_pad=False)[0]
             expected = pooled.norm(dim=0).sqrt()
@@ -105,10 +111,10 @@ def test_openvino_computes_what_torch_computes(
     real = [to_array(read_image(path).image, (96, 96)) for path in normal_pictures[:5]]
     pictures = torch.cat([batch, torch.from_numpy(np.stack(real))])
     fast = load_backbone("efficientnet_lite2", device="cpu")
-    assert isinstance(fast.network, acceleration.OpenVinoNetwork)
+    assert isinstance(fast.patches, acceleration.OpenVinoNetwork)
     request.getfixturevalue("plain_torch")
     slow = load_backbone("efficientnet_lite2", device="cpu")
-    assert isinstance(slow.network, torch.nn.Module)
+    assert isinstance(slow.patches, PatchNetwork)
     for one, other in zip(fast.embed(pictures), slow.embed(pictures), strict=True):
         for mine, theirs in zip(one, other, strict=True):
             assert torch.allclose(mine.float(), theirs.float(), atol=1e-3)
@@ -126,8 +132,7 @@ def test_openvino_serves_many_threads_at_once(batch: torch.Tensor) -> None:
 
 @pytest.mark.usefixtures("plain_torch")
 def test_nothing_in_it_can_be_trained() -> None:
-    network = load_backbone("efficientnet_lite0", device="cpu").network
-    assert isinstance(network, torch.nn.Module)
+    network = network_of("efficientnet_lite0")
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
