@@ -111,8 +111,8 @@ class Status(Answer):
     message: one sentence. pending: work is asked for or going on. alarm_rate: share of normal pictures that may be
     called abnormal; attainable_alarm_rate: the least that so few pictures can promise. normals, abnormals: confirmed
     pictures, of which training_normals are learned and held_out kept for testing. normals_needed: before the first
-    training. disputed: tasks on which people disagree. without_image: tasks whose data has no picture. suggested:
-    what to tag next, the most useful first.
+    training. area_task: on whose picture people drew where to look. disputed: tasks on which people disagree.
+    without_image: tasks whose data has no picture. suggested: what to tag next, the most useful first.
     """
 
     project_id: int
@@ -136,6 +136,7 @@ class Status(Answer):
     progress: Progress | None
     backfill: Backfill | None
     last_training: Training | None
+    area_task: int | None
     disputed: list[int]
     without_image: list[int]
     suggested: list[Suggestion]

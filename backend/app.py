@@ -122,7 +122,7 @@ def home(request: Request, parts: Parts) -> Response:
 def setup(body: SetupRequest, parts: Parts) -> Json:
     """The promoted version of a project. A labelling config that does not fit is refused with one that does."""
     project_id = _project_id(body.project)
-    parts.predictor.config(body.config_xml)
+    parts.settings.label_config(body.config_xml)
     return {"model_version": parts.predictor.connect(project_id)}
 
 

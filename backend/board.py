@@ -25,9 +25,11 @@ Json = dict[str, Any]
 
 FAULTS = (redis.RedisError, sqlite3.Error, OSError)
 MOST_PROBLEMS = 200
+PROGRESS_SECONDS = 0.25
+"""Between two notes of how far a training is: each is a write, which servers that take an event wait for."""
 ENTRIES = (
-    "abnormals advice disputed error held_out last_training normals normals_needed progress suggested syncing tasks"
-    " title training_normals updated_at without_image"
+    "abnormals advice area_task disputed error held_out last_training normals normals_needed progress suggested"
+    " syncing tasks title training_normals updated_at without_image"
 ).split()
 
 
@@ -36,6 +38,7 @@ class Board:
 
     def __init__(self, queue: Huey) -> None:
         self._queue = queue
+        self._told: dict[int, tuple[str, float]] = {}
 
     def news(self, project_id: int) -> Json:
         """Everything known of a project. Raises QueueUnreachable."""
@@ -58,6 +61,14 @@ class Board:
                 self._queue.put(_news_key(project_id, name), value)
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
+
+    def post_progress(self, project_id: int, phase: str, done: int, total: int) -> None:
+        """Tells how far a training is: each new phase, and a few times a second within one."""
+        last_phase, last_at = self._told.get(project_id, ("", 0.0))
+        at = time.monotonic()
+        if phase != last_phase or at - last_at >= PROGRESS_SECONDS:
+            self._told[project_id] = (phase, at)
+            self.post(project_id, progress={"phase": phase, "done": done, "total": total})
 
     def start_backfill(self, project_id: int, version: str, total: int) -> str:
         """Begins to count the predictions that are pushed; returns the name to count under."""

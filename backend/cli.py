@@ -75,22 +75,21 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="RxC",
         help="cut large pictures, for small defects: auto, or such as 3x4 (1x1)",
     )
-    _add_backbone(train)
+    train.add_argument("--backbone", help="the frozen network (default: the packaged one)")
+    train.add_argument("--image-size", type=int, metavar="PIXELS", help="side that pictures are resized to")
+    _add_device(train)
+    _add_weights(train)
 
     predict = commands.add_parser("predict", help="judge pictures with a trained model, without Label Studio")
     predict.add_argument("paths", nargs="+", type=Path, metavar="FOLDER_OR_FILE", help="pictures to judge")
-    predict.add_argument("--model", type=Path, required=True, metavar="MODEL", help="file that train wrote")
     predict.add_argument("--json", action="store_true", help="one JSON object a picture instead of a table")
     predict.add_argument("--save", type=Path, metavar="DIR", help="write a heat-map picture for each")
-    predict.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
-    predict.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+    _add_model(predict)
 
     evaluate = commands.add_parser("evaluate", help="compare a model's verdicts with what sub-folders are called")
     evaluate.add_argument("folder", type=Path, metavar="FOLDER", help="holds folders such as normal and abnormal")
-    evaluate.add_argument("--model", type=Path, required=True, metavar="MODEL", help="file that train wrote")
     evaluate.add_argument("--json", action="store_true", help="every number, as JSON")
-    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
-    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+    _add_model(evaluate)
 
     export = commands.add_parser("export", help="write a model as one ONNX or OpenVINO graph")
     export.add_argument("model", type=Path, metavar="MODEL", help="file that train wrote or the report gave")
@@ -103,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER_OR_FILE",
         help="normal and abnormal pictures; nothing is written if one is judged otherwise",
     )
-    export.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
+    _add_weights(export)
 
     demo = commands.add_parser("demo", help="try it: Label Studio, this backend and pictures, on this machine")
     demo.add_argument("images", nargs="?", type=Path, metavar="IMAGES", help="your own folder of pictures")
@@ -126,10 +125,17 @@ def _tiles(text: str) -> str:
     return text
 
 
-def _add_backbone(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", help="the frozen network (default: the packaged one)")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side that pictures are resized to")
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="MODEL", help="file that train wrote")
+    _add_device(parser)
+    _add_weights(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a local weights file of the backbone")
 
 

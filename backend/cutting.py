@@ -23,7 +23,8 @@ class Cut:
     @property
     def name(self) -> str:
         """Changes with whatever decides what is kept."""
-        parts = repr((self.config.image_key, self.config.choices, self.group_key))
+        config = self.config
+        parts = repr((config.image_key, config.choices, config.roi, config.ignore, self.group_key))
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def task(self, task: Task) -> Task:
@@ -44,7 +45,11 @@ class Cut:
     def _annotation(self, annotation: Json) -> Json:
         known = ("created_at", "was_cancelled", "ground_truth", "parent_prediction")
         kept = {key: annotation[key] for key in known if annotation.get(key) is not None}
-        return kept | {"completed_by": annotator(annotation), "result": self._result(annotation.get("result"))}
+        areas = [item for item in annotation.get("result") or () if self.config.is_area(item)]
+        if areas:
+            kept["updated_at"] = annotation.get("updated_at")
+        result = self._result(annotation.get("result")) + areas
+        return kept | {"completed_by": annotator(annotation), "result": result}
 
     def _result(self, result: Iterable[Json] | None) -> list[Json]:
         """The choices; of a result without them, that it is none: an empty item."""

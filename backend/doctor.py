@@ -14,7 +14,7 @@ import httpx
 
 from backend.dataset import image_uri
 from backend.errors import BackendError, LabelConfigUnusable, StudioRefused
-from backend.labels import LabelConfig, parse_config
+from backend.labels import LabelConfig
 from backend.media import Media
 from backend.queue import open_queue
 from backend.settings import WEBHOOK_HEADER, Settings, load_settings
@@ -164,9 +164,7 @@ def _project_findings(settings: Settings, studio: Studio, project_id: int) -> It
         yield Finding(name, f"{error}: is {project_id} the id of a project that this user can see?")
         return
     try:
-        config = parse_config(
-            project["label_config"], normal_labels=settings.normal_labels, abnormal_labels=settings.abnormal_labels
-        )
+        config = settings.label_config(project["label_config"])
         yield Finding(f"{name}: the labelling config fits: {config.normal[0]} or {config.abnormal[0]}")
     except LabelConfigUnusable as error:
         yield Finding(f"{name}: the labelling config", str(error))

@@ -11,6 +11,10 @@ class LabelConfigUnusable(BackendError):
     """The project's labelling config has no place for a verdict on an image."""
 
 
+class AreaUnusable(BackendError):
+    """The area that people drew in a project leaves nothing to look at."""
+
+
 class StudioUnreachable(BackendError):
     """Label Studio does not answer, or refuses the token."""
 

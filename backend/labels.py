@@ -26,6 +26,8 @@ ABNORMAL_NAMES = frozenset(
     """abnormal anomaly anomalous anomalies defect defects defective bad ng nok notok notgood fail failed
     failure reject rejected faulty fault damaged damage broken flawed scrap nio irregular""".split()
 )
+ROI_NAMES = frozenset("roi regionofinterest areaofinterest lookhere inspect inspectionarea".split())
+IGNORE_NAMES = frozenset("ignore ignored ignorethis donotlook exclude excluded".split())
 LABEL_CONTROLS = {
     "RectangleLabels": "Label",
     "BrushLabels": "Label",
@@ -60,6 +62,7 @@ class LabelConfig:
 
     image_key: the key of task.data that holds the picture's address. image, choices: names of the two tags.
     normal, abnormal: the choices that mean so, first the one that predictions use. extras: further controls.
+    roi, ignore: name of the control and label of rectangles that mean, for all pictures: look here, do not look here.
     """
 
     image_key: str
@@ -68,6 +71,8 @@ class LabelConfig:
     normal: tuple[str, ...]
     abnormal: tuple[str, ...]
     extras: tuple[Control, ...]
+    roi: tuple[tuple[str, str], ...] = ()
+    ignore: tuple[tuple[str, str], ...] = ()
 
     def verdict_of(self, result: Iterable[dict[str, Any]]) -> Verdict | None:
         """The verdict that an annotation's or prediction's result expresses; None if it has none or two."""
@@ -82,6 +87,11 @@ class LabelConfig:
         if is_normal == is_abnormal:
             return None
         return Verdict.NORMAL if is_normal else Verdict.ABNORMAL
+
+    def is_area(self, item: dict[str, Any]) -> bool:
+        """Whether an item of an annotation's result is a rectangle that says where to look in all pictures."""
+        drawn = {(item.get("from_name"), label) for label in (item.get("value") or {}).get("rectanglelabels") or ()}
+        return not drawn.isdisjoint(self.roi + self.ignore)
 
 
 def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels: Sequence[str] = ()) -> LabelConfig:
@@ -107,6 +117,8 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
                 normal=normal,
                 abnormal=abnormal,
                 extras=tuple(_extras(root, image.get("name", ""))),
+                roi=tuple(_area_labels(root, image.get("name", ""), ROI_NAMES)),
+                ignore=tuple(_area_labels(root, image.get("name", ""), IGNORE_NAMES)),
             )
     raise _unusable("it has no Choices on the image in which one choice means normal and one abnormal")
 
@@ -165,11 +177,20 @@ def _extras(root: ElementTree.Element, image: str) -> Iterable[Control]:
             continue
         if tag.tag in LABEL_CONTROLS:
             labels = [_result_name(label) for label in tag.iter(LABEL_CONTROLS[tag.tag])]
-            meant = _matching(labels, ABNORMAL_NAMES) or tuple(labels)
+            areas = _matching(labels, ROI_NAMES | IGNORE_NAMES)
+            meant = _matching(labels, ABNORMAL_NAMES) or tuple(label for label in labels if label not in areas)
             if meant:
                 yield Control(tag.tag, name, meant[0])
         elif tag.tag in VALUE_CONTROLS:
             yield Control(tag.tag, name, maximum=_number(tag.get("max"), 1.0))
+
+
+def _area_labels(root: ElementTree.Element, image: str, names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Name and label of the rectangles on the image whose label is one of the names."""
+    for tag in root.iter("RectangleLabels"):
+        if tag.get("toName") == image and tag.get("name"):
+            labels = [_result_name(label) for label in tag.iter("Label")]
+            yield from ((tag.get("name", ""), label) for label in _matching(labels, names))
 
 
 def _number(text: str | None, default: float) -> float:

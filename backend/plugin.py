@@ -64,7 +64,7 @@ class InProcess:
     def get_result(self, model_version: str | None = None) -> Json:
         """What 1.0.9 answers to /setup with. Raises LabelConfigUnusable, so that such a project cannot connect."""
         asked = _asked()
-        shared_services().predictor.config(asked.get("schema") or "")
+        shared_services().settings.label_config(asked.get("schema") or "")
         return {"job_id": version_of(_number(asked.get("project")))}
 
     def run_job(self, model_class: type[AnomalyModel], args: tuple[str, Json, str]) -> None:

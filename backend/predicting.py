@@ -12,7 +12,7 @@ from typing import Any
 from backend.dataset import image_uri
 from backend.errors import LabelConfigUnusable, Overloaded, UnknownVersion
 from backend.jobs import Jobs
-from backend.labels import LabelConfig, parse_config
+from backend.labels import LabelConfig
 from backend.pictures import Pictures
 from backend.registry import Registry
 from backend.results import prediction_result
@@ -65,14 +65,6 @@ class Predictor:
             self._jobs.hint_sync(project_id)
         return self.version(project_id)
 
-    def config(self, label_config: str) -> LabelConfig:
-        """The labelling config as the settings read it. Raises LabelConfigUnusable."""
-        return parse_config(
-            label_config,
-            normal_labels=self._settings.normal_labels,
-            abnormal_labels=self._settings.abnormal_labels,
-        )
-
     def predict(self, project_id: int, tasks: Sequence[Any], label_config: str) -> Answer:
         """Exactly one result for each task. Raises Overloaded.
 
@@ -80,7 +72,7 @@ class Predictor:
         with the reason.
         """
         try:
-            config = self.config(label_config)
+            config = self._settings.label_config(label_config)
         except LabelConfigUnusable as error:
             log.warning("project %s: %s", project_id, error)
             version = self.version(project_id)

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backend.labels import LabelConfig, parse_config
 from model.area import Area, parse_rectangles
 from model.backbone import BACKBONES
 from model.errors import AnomalyError
@@ -188,6 +189,10 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    def label_config(self, xml: str) -> LabelConfig:
+        """A labelling config read with the names that these settings give. Raises LabelConfigUnusable."""
+        return parse_config(xml, normal_labels=self.normal_labels, abnormal_labels=self.abnormal_labels)
 
     @property
     def public_studio_url(self) -> str:

@@ -46,6 +46,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         "progress": news.get("progress"),
         "backfill": news.get("backfill"),
         "last_training": news.get("last_training"),
+        "area_task": news.get("area_task"),
         "disputed": news.get("disputed", []),
         "without_image": news.get("without_image", []),
         "suggested": news.get("suggested", [])[:SHOWN],

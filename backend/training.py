@@ -9,15 +9,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
+from backend.areas import DrawnArea, drawn_area
 from backend.board import Board
 from backend.choices import cheapest
 from backend.cutting import Cut
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError, PicturesUnreadable, UnknownVersion
-from backend.labels import LabelConfig, parse_config
+from backend.labels import LabelConfig
 from backend.leaving import find_project, is_connected
 from backend.logs import about
 from backend.pictures import Pictures, Place
@@ -28,6 +30,7 @@ from backend.settings import WEBHOOK_HEADER, Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
 from backend.suggesting import SHOWN, doubtful, open_places, representative
+from model.area import Area
 from model.config import DetectorConfig
 from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
@@ -73,12 +76,13 @@ class Trainer:
             return []
         self._sign_webhook(project_id, backends)
         self._board.post(project_id, title=project.get("title"))
-        config = self._parse(project)
+        config = self._settings.label_config(project["label_config"])
         tasks = self._snapshots.look(project_id, self._cut(config), whole=force)
         dataset = build_dataset(tasks, config, self._settings.group_key)
-        self._post_counts(project_id, dataset, len(tasks))
+        drawn = drawn_area(tasks, config)
+        self._post_counts(project_id, dataset, len(tasks), drawn)
         current = self._current(project_id)
-        wanted = detector_config(self._settings, self._registry.alarm_rate(project_id))
+        wanted = detector_config(self._settings, self._registry.alarm_rate(project_id), drawn)
         wanted_recipe = recipe(wanted, self._pictures)
         why = why_train(dataset, current, self._settings, wanted_recipe, force=force)
         if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
@@ -86,7 +90,7 @@ class Trainer:
             current = self._train(project_id, dataset, wanted, current, why, check)
         elif current:
             self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
-        self._suggest(project_id, tasks, dataset, config, current)
+        self._suggest(project_id, tasks, dataset, config, wanted, current)
         if current is None:
             return []
         check()
@@ -99,7 +103,7 @@ class Trainer:
         """Pushes predictions of `version` to those of the tasks that still lack them."""
         if self._registry.current(project_id) != version:
             return  # superseded; the newer version has its own backfill
-        config = self._parse(self._studio.project(project_id))
+        config = self._settings.label_config(self._studio.project(project_id)["label_config"])
         detector = self._registry.detector(project_id, version)
         tasks = [task for task in self._studio.tasks(project_id, task_ids) if needs_prediction(task, config, version)]
         places = [(str(image_uri(task, config)), task["id"]) for task in tasks]
@@ -124,6 +128,7 @@ class Trainer:
         tasks: Sequence[Task],
         dataset: Dataset,
         config: LabelConfig,
+        wanted: DetectorConfig,
         current: ModelVersion | None,
     ) -> None:
         """Tells which pictures to tag next. Those of the time before a model are only chosen anew once they run out."""
@@ -134,7 +139,7 @@ class Trainer:
             known, still_open = self._board.suggested(project_id), {task_id for _, task_id in places}
             suggested = [row for row in known if row["task_id"] in still_open]
             if len(suggested) < min(SHOWN, len(places)):
-                suggested = representative(places, dataset, self._pictures, detector_config(self._settings))
+                suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
 
     def _sign_webhook(self, project_id: int, backends: Sequence[Json]) -> None:
@@ -146,13 +151,6 @@ class Trainer:
         for hook in self._studio.webhooks(project_id):
             if hook["url"] in urls and hook.get("headers") != {WEBHOOK_HEADER: secret}:
                 self._studio.set_webhook_headers(hook["id"], {WEBHOOK_HEADER: secret})
-
-    def _parse(self, project: Json) -> LabelConfig:
-        return parse_config(
-            project["label_config"],
-            normal_labels=self._settings.normal_labels,
-            abnormal_labels=self._settings.abnormal_labels,
-        )
 
     def _cut(self, config: LabelConfig) -> Cut:
         return Cut(config, self._settings.group_key)
@@ -168,7 +166,7 @@ class Trainer:
             log.error("project %s: %s; it is trained again from the labels", project_id, error)
             return None
 
-    def _post_counts(self, project_id: int, dataset: Dataset, tasks: int) -> None:
+    def _post_counts(self, project_id: int, dataset: Dataset, tasks: int, drawn: DrawnArea | None) -> None:
         self._board.post(
             project_id,
             tasks=tasks,
@@ -179,6 +177,7 @@ class Trainer:
             normals_needed=max(0, self._settings.min_normals - len(dataset.training)),
             disputed=[dispute.task_id for dispute in dataset.disputed],
             without_image=list(dataset.without_image)[:200],
+            area_task=drawn.task_id if drawn else None,
             error=None,
             advice=_advice(dataset),
         )
@@ -197,7 +196,7 @@ class Trainer:
         wanted_recipe = recipe(config, self._pictures)
         name = version_name(dataset, wanted_recipe)
         detector = self._fit(project_id, dataset, config)
-        self._progress(project_id, "evaluating", 0, 1)
+        self._board.post_progress(project_id, "evaluating", 0, 1)
         cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
         saving = cheapest(detector.calibration, [case.to_json() for case in cases], self._settings)
         if saving:
@@ -255,7 +254,7 @@ class Trainer:
         places = [(image.uri, image.task_id) for image in training]
         config = self._settle_tiles(project_id, places, config)
         for done, (image, item) in enumerate(zip(training, self._pictures.embed_each(places, config), strict=True)):
-            self._progress(project_id, "reading pictures", done, len(training))
+            self._board.post_progress(project_id, "reading pictures", done, len(training))
             if isinstance(item, Embedding):
                 names.append(str(image.task_id))
                 embeddings.append(item)
@@ -275,7 +274,7 @@ class Trainer:
             names,
             altered=self._altered([image for image in training if image.task_id not in failed], config),
             trusted={str(task_id) for task_id in trusted_of(dataset)},
-            progress=lambda phase, done, total: self._progress(project_id, phase, done, total),
+            progress=partial(self._board.post_progress, project_id),
         )
 
     def _settle_tiles(self, project_id: int, places: Sequence[Place], config: DetectorConfig) -> DetectorConfig:
@@ -296,9 +295,6 @@ class Trainer:
         places = [(image.uri, image.task_id) for image in images[: config.most_altered]]
         found = self._pictures.embed_altered(places, config)
         return {str(task_id): altered for (_, task_id), altered in zip(places, found, strict=True)}
-
-    def _progress(self, project_id: int, phase: str, done: int, total: int) -> None:
-        self._board.post(project_id, progress={"phase": phase, "done": done, "total": total})
 
     def _review(self, project_id: int, dataset: Dataset, current: ModelVersion, newest: list[Json]) -> None:
         """Compares the promoted version with whatever people have confirmed since, and with the newest pictures."""
@@ -368,7 +364,7 @@ def why_train(
     if current is None:
         return f"there are {len(training)} normal pictures and no model yet"
     if current.recipe != wanted_recipe:
-        return "the settings of the model were changed"
+        return "the settings of the model or the area to look at changed"
     if dataset.fingerprint == current.fingerprint:
         return None
     known = set(current.training_tasks)
@@ -411,15 +407,18 @@ def task_prediction(
     }
 
 
-def detector_config(settings: Settings, alarm_rate: float | None = None) -> DetectorConfig:
-    """The detector that the settings ask for. alarm_rate: the one that people chose for the project, if any."""
+def detector_config(
+    settings: Settings, alarm_rate: float | None = None, drawn: DrawnArea | None = None
+) -> DetectorConfig:
+    """The detector that the settings ask for. alarm_rate, drawn: what people chose for the project, if they did."""
+    area = drawn.area if drawn else Area(settings.roi, settings.ignore)
     config = DetectorConfig(
         backbone=settings.backbone,
         alarm_rate=alarm_rate or settings.alarm_rate,
         tolerance=settings.tolerance,
         orientation=settings.orientation,
-        roi=settings.roi,
-        ignore=settings.ignore,
+        roi=area.roi,
+        ignore=area.ignore,
         tiles=settings.tiles,
     )
     return replace(config, image_size=settings.image_size) if settings.image_size else config

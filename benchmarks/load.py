@@ -2,13 +2,15 @@
 
     python -m benchmarks.load --output benchmarks/out/load.md
 
-Everything runs on this machine: Label Studio, the server, its worker and what asks them.
+Everything runs on this machine: Label Studio, the server, its worker and what asks them. Events and /health are asked
+by wrk (`apt-get install wrk`), which costs next to nothing itself; predictions from here, to tell refusals apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -30,17 +32,45 @@ from benchmarks.scale import TOKEN, Pictures, annotate, free_port, make_project,
 TASKS = 150
 LEARNED = 100
 SECONDS = 10.0
-PAUSE = 0.1
+TRAININGS = 4
+TRAINING_SECONDS = 5.0
+PAUSE_MS = 50
 CONCURRENCY = (1, 2, 4, 8, 16, 32)
 
 Json = dict[str, Any]
 
 
-async def ask(url: str, content: Json | None, concurrency: int, go_on: Callable[[], bool], pause: float) -> Json:
-    """Asks from so many connections at once for as long as `go_on`; latencies in milliseconds of what was answered.
+def wrk(url: str, content: Json | None, connections: int, seconds: float) -> Json:
+    """Asks from so many connections, each PAUSE_MS after its last answer; latencies in milliseconds."""
+    script = f"function delay() return {PAUSE_MS} end\n"
+    if content:
+        script += f"""wrk.method = "POST"; wrk.body = [[{json.dumps(content)}]]
+wrk.headers["Content-Type"] = "application/json"\n"""
+    # In microseconds, and how many were not answered 2xx.
+    script += """function done(summary, latency, requests)
+  local e = summary.errors
+  print("RESULT " .. summary.requests .. " " .. summary.duration .. " " .. latency:percentile(50) .. " "
+    .. latency:percentile(99) .. " " .. e.status .. " " .. e.connect + e.read + e.write + e.timeout)
+end\n"""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    line = next(line for line in told.splitlines() if line.startswith("RESULT"))
+    requests, duration, median, tail, refused, failed = map(float, line.split()[1:])
+    return {
+        "at once": connections,
+        "a second": round(1e6 * requests / duration, 1),
+        "median, ms": round(median / 1000, 1),
+        "99 %, ms": round(tail / 1000, 1),
+        "answered 503": int(refused),
+        "other failures": int(failed),
+    }
 
-    pause: seconds between an answer and the next question of the same connection.
-    """
+
+async def ask(url: str, content: Json, concurrency: int, go_on: Callable[[], bool]) -> Json:
+    """Asks from so many connections at once for as long as `go_on`; latencies in milliseconds of what was answered."""
     times: list[float] = []
     statuses: Counter[int] = Counter()
 
@@ -48,14 +78,13 @@ async def ask(url: str, content: Json | None, concurrency: int, go_on: Callable[
         while go_on():
             started = time.perf_counter()
             try:
-                answer = await (client.post(url, json=content) if content else client.get(url))
+                answer = await client.post(url, json=content)
             except httpx.TransportError:
                 statuses[0] += 1
                 continue
             statuses[answer.status_code] += 1
             if answer.is_success:
                 times.append(1000 * (time.perf_counter() - started))
-            await asyncio.sleep(pause)
 
     started = time.perf_counter()
     async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=None)) as client:
@@ -120,20 +149,11 @@ class Backend:
         found: Json = httpx.get(f"{self.url}/api/projects/{self.project}", timeout=30).json()
         return found
 
-    def train(self) -> Callable[[], bool]:
-        """Begins a training; tells from then on whether it still goes on."""
+    def train(self) -> None:
+        """Begins a training."""
+        self.wait(lambda: not self.status()["pending"])
         httpx.post(f"{self.url}/webhook", json=self.event | {"action": "START_TRAINING"}).raise_for_status()
         self.wait(lambda: self.status()["progress"])
-        going = threading.Event()
-        going.set()
-
-        def watch() -> None:
-            while self.status()["progress"]:
-                time.sleep(0.5)
-            going.clear()
-
-        threading.Thread(target=watch, daemon=True).start()
-        return going.is_set
 
     def wait(self, reached: Callable[[], Any], seconds: float = 1800) -> None:
         end = time.monotonic() + seconds
@@ -150,26 +170,23 @@ class Backend:
 def measure(backend: Backend) -> list[Json]:
     rows: list[Json] = []
 
-    def row(
-        what: str, path: str, content: Json | None, concurrency: int, go_on: Callable[[], bool], pause: float = 0.0
-    ) -> None:
-        found = asyncio.run(ask(f"{backend.url}{path}", content, concurrency, go_on, pause))
+    def row(what: str, found: Json) -> None:
         rows.append({"what": what} | found | {"server, MB": memory_mb(backend.process.pid)})
         print(rows[-1], flush=True)
 
-    def predict() -> Json:
-        tasks = backend.tasks[LEARNED : LEARNED + 1]
-        return {"project": str(backend.project), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
-
-    row("event, nothing else going on", "/webhook", backend.event, 2, seconds_from_now(SECONDS), PAUSE)
-    row("/health, nothing else going on", "/health", None, 2, seconds_from_now(SECONDS), PAUSE)
-    backend.wait(lambda: not backend.status()["pending"])
-    row("event, while it trains", "/webhook", backend.event, 2, backend.train(), PAUSE)
-    backend.wait(lambda: not backend.status()["pending"])
-    row("/health, while it trains", "/health", None, 2, backend.train(), PAUSE)
+    asked = {"event": (f"{backend.url}/webhook", backend.event), "/health": (f"{backend.url}/health", None)}
+    for what, (url, content) in asked.items():
+        row(f"{what}, nothing else going on", wrk(url, content, 2, SECONDS))
+    for what, (url, content) in asked.items():
+        for _ in range(TRAININGS):
+            backend.train()
+            row(f"{what}, while it trains", wrk(url, content, 2, TRAINING_SECONDS))
+    tasks = backend.tasks[LEARNED : LEARNED + 1]
+    prediction = {"project": str(backend.project), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
     backend.wait(lambda: not backend.status()["pending"])
     for concurrency in CONCURRENCY:
-        row("one prediction, embedded before", "/predict", predict(), concurrency, seconds_from_now(SECONDS))
+        found = asyncio.run(ask(f"{backend.url}/predict", prediction, concurrency, seconds_from_now(SECONDS)))
+        row("one prediction, embedded before", found)
     return rows
 
 

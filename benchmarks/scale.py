@@ -146,7 +146,7 @@ def measure(studio: str, pictures: str, tasks: int, most_pushed: int) -> Json:
         timed("sync after the backfill", lambda: trainer.sync(project))
         annotate(api, ids[LEARNED + 2])
         timed("sync after one more label", lambda: trainer.sync(project))
-        cut = Cut(services.predictor.config(EXAMPLE_CONFIG))
+        cut = Cut(settings.label_config(EXAMPLE_CONFIG))
         timed("look at all tasks", lambda: trainer._snapshots.look(project, cut, whole=True))
         found["snapshot, MB"] = round(_size(Path(f"{folder}/models/{project}/tasks")) / 1e6, 3)
         found["memory, MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)

@@ -5,7 +5,7 @@ What lies outside is blanked before the network sees it, because deep layers loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +17,8 @@ RASTER = 400
 """Cells a side in which areas are drawn: a quarter of a per cent each."""
 
 INSIDE = 0.5
+SMALLEST = 0.01
+"""In per cent: what is narrower is a slip of the mouse, and sums of rounded numbers may be that much over 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ class Rectangle:
 def parse_rectangles(text: str) -> tuple[Rectangle, ...]:
     """`10,10,80,80; 0,90,20,10` -> two rectangles. Raises ValueError, in words, on anything else."""
     return tuple(_parse_one(part) for part in text.split(";") if part.strip())
+
+
+def write_rectangles(rectangles: Iterable[Rectangle]) -> str:
+    """What `parse_rectangles` reads, to the hundredth of a per cent; those without any area are left out."""
+    return "; ".join(
+        ",".join(f"{number:.2f}" for number in (one.x, one.y, one.width, one.height))
+        for one in rectangles
+        if min(one.width, one.height) >= SMALLEST
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,7 @@ def _parse_one(text: str) -> Rectangle:
         x, y, width, height = _numbers(text)
     except ValueError as error:
         raise ValueError(f"must be x,y,width,height in per cent of the picture, not {text.strip()!r}") from error
-    if not (x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= 100 and y + height <= 100):
+    if not (x >= 0 and y >= 0 and width > 0 and height > 0 and max(x + width, y + height) <= 100 + SMALLEST):
         raise ValueError(f"must lie within the picture, 0 to 100 per cent, unlike {text.strip()!r}")
     return Rectangle(x, y, width, height)
 

@@ -91,6 +91,17 @@ def test_extras_are_those_of_the_image() -> None:
     assert extras[1].maximum == 100.0
 
 
+def test_a_label_that_says_where_to_look_is_never_what_a_prediction_draws() -> None:
+    extra = """
+      <RectangleLabels name="area" toName="img"><Label value="Region of interest"/><Label value="x" alias="ignore"/>
+      </RectangleLabels>
+      <RectangleLabels name="both" toName="img"><Label value="ROI"/><Label value="stain"/></RectangleLabels>"""
+    config = parse_config(config_of("ok", "ng", extra=extra))
+    assert [(control.name, control.label) for control in config.extras] == [("both", "stain")]
+    assert config.roi == (("area", "Region of interest"), ("both", "ROI"))
+    assert config.ignore == (("area", "ignore"),)
+
+
 @pytest.mark.parametrize("path", sorted(configs.FOLDER.glob("*.xml")), ids=lambda path: Path(path).stem)
 def test_the_configs_that_come_with_it_fit(path: Path) -> None:
     config = parse_config(path.read_text())

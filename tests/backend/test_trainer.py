@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from backend import configs
+from backend.errors import AreaUnusable
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from backend.training import Trainer
@@ -17,6 +19,7 @@ class FakeStudio:
     """Keeps tasks in memory and answers as Label Studio does."""
 
     def __init__(self) -> None:
+        self.label_config = EXAMPLE_CONFIG
         self.labelled: list[dict[str, Any]] = []
         self.renamed: list[str] = []
         self.clock = None
@@ -36,7 +39,7 @@ class FakeStudio:
     def project(self, project_id: int) -> dict[str, Any]:
         return {
             "id": project_id,
-            "label_config": EXAMPLE_CONFIG,
+            "label_config": self.label_config,
             "model_version": self.renamed[-1] if self.renamed else "",
         }
 
@@ -172,3 +175,31 @@ def test_with_a_model_the_doubtful_pictures_are_suggested(
     studio.wait_with(11, model_version="another", score=0.5)
     trainer.sync(PROJECT)
     assert [row["task_id"] for row in services.jobs.board.suggested(PROJECT)] == [9, 8, 7]
+
+
+def test_what_people_draw_is_where_the_next_model_looks_instead_of_where_the_settings_say(
+    studio: FakeStudio, services: Services
+) -> None:
+    settings = services.settings.model_copy(update={"image_size": 128, "roi": "0,0,100,90"})
+    trainer = Trainer(settings, studio, services.registry, services.pictures, services.jobs.board)  # type: ignore[arg-type]
+    studio.label_config = (configs.FOLDER / "verdict_regions_area.xml").read_text()
+
+    def area() -> tuple[str, str]:
+        trainer.sync(PROJECT)
+        config = services.registry.detector(PROJECT, str(services.registry.current(PROJECT))).config
+        return config.roi, config.ignore
+
+    assert area() == ("0,0,100,90", "")
+    drawn = {"x": 10, "y": 10, "width": 80, "height": 80, "rotation": 0, "rectanglelabels": ["region of interest"]}
+    result = studio.labelled[2]["annotations"][0]["result"]
+    result.append({"from_name": "place", "type": "rectanglelabels", "value": drawn})
+    assert area() == ("10.00,10.00,80.00,80.00", "")
+    assert services.jobs.board.news(PROJECT)["area_task"] == 3
+    assert "the area to look at" in services.jobs.board.news(PROJECT)["last_training"]["why"]
+    drawn["rectanglelabels"] = ["ignore"]
+    drawn |= {"x": 0, "y": 0, "width": 100, "height": 100}
+    with pytest.raises(AreaUnusable):
+        trainer.sync(PROJECT)
+    result.pop()
+    assert area() == ("0,0,100,90", "")
+    assert "area_task" not in services.jobs.board.news(PROJECT)
