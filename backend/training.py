@@ -31,6 +31,7 @@ from backend.snapshots import Snapshots
 from backend.studio import Studio
 from backend.suggesting import SHOWN, doubtful, open_places, representative
 from model.area import Area
+from model.artifact import FORMAT
 from model.config import DetectorConfig
 from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
@@ -426,7 +427,7 @@ def detector_config(
 
 def recipe(config: DetectorConfig, pictures: Pictures) -> str:
     """Names all that a model depends on besides its labels."""
-    parts = json.dumps(asdict(config), sort_keys=True) + pictures.embedder(config).key
+    parts = json.dumps(asdict(config), sort_keys=True) + pictures.embedder(config).key + str(FORMAT)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

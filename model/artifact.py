@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 1
-READABLE = frozenset((1,))
+FORMAT = 2
+READABLE = frozenset((2,))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

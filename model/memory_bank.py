@@ -1,4 +1,4 @@
-"""The memory of what is normal: a coreset of patch embeddings, searched by exact nearest neighbour.
+"""The memory of what is normal: a coreset of patch embeddings, and what of a patch it cannot explain.
 
 Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022). Greedy k-center selection:
 Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach" (2018).
@@ -35,6 +35,23 @@ class MemoryBank:
             squares = squares.masked_fill(hidden, torch.inf)
         nearest = torch.cat([self._nearest(chunk, squares) for chunk in torch.split(patches, CHUNK)])
         return (nearest + (patches * patches).sum(dim=1)).clamp_min(0).sqrt()
+
+    def residuals(self, patches: Tensor, bandwidth: float, hidden: Tensor | None = None) -> Tensor:
+        """How far each patch is from what its surroundings in the bank make of it: float32 (P, C) -> (P,).
+
+        They make of it the mean of all rows, each weighted by exp(-|x - m|^2 / bandwidth): among many rows the noise
+        of each averages out, far from all it is the nearest row. A kernel regression: Nadaraya (1964), Watson (1964).
+        hidden: as in `distances`.
+        """
+        bias = (self.rows * self.rows).sum(dim=1) / -bandwidth  # (M,)
+        if hidden is not None:
+            bias = bias.masked_fill(hidden, -torch.inf)
+        return torch.cat([self._residual(chunk, bias, bandwidth) for chunk in torch.split(patches, CHUNK)])
+
+    def _residual(self, patches: Tensor, bias: Tensor, bandwidth: float) -> Tensor:
+        closeness = torch.addmm(bias[None], patches, self.rows.T, alpha=2 / bandwidth)  # up to a term of the patch
+        lengths: Tensor = torch.linalg.vector_norm(patches - closeness.softmax(dim=1) @ self.rows, dim=1)
+        return lengths
 
     def _nearest(self, patches: Tensor, squares: Tensor) -> Tensor:
         """min over rows m of |m|^2 - 2 x.m, for each patch x -> (P,)"""

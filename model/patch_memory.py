@@ -25,6 +25,11 @@ Tick = Callable[[], None]
 PROFILE_SHRINKAGE = 50
 PROFILE_SMOOTHING = 5
 SMALLEST_SPREAD = 1e-6
+BANDWIDTH = 0.3
+"""Of the kernel, in typical squared distances between a normal patch and the nearest that is remembered."""
+SMALLEST_BANDWIDTH = 1e-6
+MEASURED = 10
+"""So many pictures tell what is typical."""
 
 
 class Maps(NamedTuple):
@@ -41,24 +46,24 @@ class Maps(NamedTuple):
 class LayerMemory:
     """One layer's memory.
 
-    spread: standard deviation of its distances over the normal pictures. Distances of different layers come in
-    different units, so each layer's are divided by it before they are added up.
+    bandwidth: of the kernel by which the bank explains a patch. spread: standard deviation of the distances over the
+    normal pictures. Distances of different layers come in different units, so each layer's are divided by it before
+    they are added up.
     """
 
     bank: MemoryBank
+    bandwidth: float
     spread: float
     weights: LayerWeights
 
     def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
-        """float16 (h, w, C) -> float32 (h, w), the distance to the nearest remembered patch, in spreads.
+        """float16 (h, w, C) -> float32 (h, w), the distance to what the bank makes of each patch, in spreads.
 
         hidden: a picture whose patches to leave out, as if it had never been seen.
         """
         rows = patches.flatten(0, 1).float()
-        mask = None if hidden is None else self.bank.owners == hidden
-        if mask is not None and bool(mask.all()):
-            mask = None  # copies of one picture: whichever was remembered stands for the others too
-        return self.bank.distances(rows, mask).reshape(patches.shape[:2]) / self.spread
+        residuals = self.bank.residuals(rows, self.bandwidth, _rows_of(self.bank, hidden))
+        return residuals.reshape(patches.shape[:2]) / self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +151,29 @@ def _measure(
     bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor, weights: LayerWeights, tick: Tick
 ) -> tuple[LayerMemory, Tensor]:
     """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
-    unscaled = LayerMemory(bank, 1.0, weights)
+    bandwidth = _bandwidth(bank, maps, inside)
+    unscaled = LayerMemory(bank, bandwidth, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, layer in enumerate(maps):
         distances[index] = unscaled.distances(layer, hidden=index)
         tick()
     spread = max(float(distances[:, inside].std()), SMALLEST_SPREAD)
-    return LayerMemory(bank, spread, weights), distances / spread
+    return LayerMemory(bank, bandwidth, spread, weights), distances / spread
+
+
+def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor) -> float:
+    """From how far the patches of some pictures are from the nearest of the others."""
+    chosen = range(0, len(maps), max(1, len(maps) // MEASURED))
+    nearest = [bank.distances(maps[index][inside].float(), _rows_of(bank, index)) for index in chosen]
+    return max(BANDWIDTH * float(torch.cat(nearest).square().median()), SMALLEST_BANDWIDTH)
+
+
+def _rows_of(bank: MemoryBank, picture: int | None) -> Tensor | None:
+    """Which rows to hide to measure a picture that was remembered, bool (M,); None for one that was not."""
+    if picture is None:
+        return None
+    mask = bank.owners == picture
+    return None if bool(mask.all()) else mask  # copies of one picture: the one remembered stands for all
 
 
 def _profile(total: Tensor, count: int, area: Tensor) -> Tensor:

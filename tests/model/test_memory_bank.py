@@ -50,6 +50,34 @@ def test_a_remembered_patch_is_no_distance_away() -> None:
     assert MemoryBank(rows, torch.arange(50)).distances(rows).max() < 1e-2
 
 
+def test_far_from_all_rows_the_nearest_explains_a_patch() -> None:
+    bank = MemoryBank(points(50), torch.arange(50))
+    patches = points(20) + 3
+    assert torch.allclose(bank.residuals(patches, 1.0), bank.distances(patches), atol=1e-3)
+
+
+def test_with_a_narrow_kernel_the_nearest_always_does() -> None:
+    bank = MemoryBank(points(50), torch.arange(50))
+    patches = points(50) + 0.5 * points(150)[100:]
+    assert torch.allclose(bank.residuals(patches, 1e-3), bank.distances(patches), atol=1e-2)
+
+
+def test_among_many_rows_their_noise_averages_out() -> None:
+    noise = points(1200)
+    bank = MemoryBank(noise[:1000], torch.arange(1000))
+    patches = noise[1000:]
+    typical = float(bank.distances(patches).square().median())
+    closer = bank.residuals(patches, 0.4 * typical) / bank.distances(patches)
+    assert closer.max() < 1
+    assert closer.median() < 0.85
+
+
+def test_hidden_rows_explain_nothing() -> None:
+    rows, owners = points(50), torch.arange(50) // 10
+    whole, without = MemoryBank(rows, owners), MemoryBank(rows[owners != 2], owners[owners != 2])
+    assert torch.allclose(whole.residuals(rows, 50.0, owners == 2), without.residuals(rows, 50.0), atol=1e-4)
+
+
 def test_hiding_nothing_changes_nothing() -> None:
     bank = MemoryBank(points(50), torch.arange(50))
     patches = points(20) + 0.5
