@@ -22,6 +22,8 @@ def work(settings: dict[str, str], log: str, lease_seconds: float) -> None:
 
 def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     os.environ.update(settings)
+    if "DIES_BEFORE" in settings:
+        _die_before(settings["DIES_BEFORE"])
     if "LARGEST_FILE" in settings:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(settings["LARGEST_FILE"]), resource.RLIM_INFINITY))
@@ -31,3 +33,13 @@ def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     leases.LEASE_SECONDS = lease_seconds
     jobs.WATCH_SECONDS = 0.5
     jobs.RETRY_SECONDS = 0.5
+
+
+def _die_before(name: str) -> None:
+    """Kills this process, as `kill -9` does, when a file whose name begins so is about to be put in place."""
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.rename" and os.path.basename(str(arguments[1])).startswith(name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.labels import EXAMPLE_CONFIG
 from backend.predicting import UNTRAINED
 from backend.services import build_services
 from backend.settings import load_settings
-from tests.faults.conftest import PROJECT, Fleet, Redis, Server, eventually
+from tests.faults.conftest import PROJECT, Fleet, Redis, eventually
 from tests.faults.label_studio import FakeLabelStudio
-
-
-def ask(server: Server, task: dict[str, object]) -> dict[str, object]:
-    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": [task]}
-    result: dict[str, object] = server.api.post("/predict", json=body).json()["results"][0]
-    return result
 
 
 @pytest.mark.parametrize("forgets", [False, True], ids=["restarted", "come back empty"])
@@ -37,7 +30,7 @@ def test_redis_goes_away_and_comes_back(
         assert server.hook() == 503
         assert server.is_up()
         assert server.version() == first
-        assert ask(server, {"id": 9, "data": {"image": "/data/upload/9.jpg"}})["result"]
+        assert server.predict(9)["result"]
         assert "queue" in server.status()["message"]
         if forgets:
             shutil.rmtree(tmp_path / "appendonlydir")
@@ -105,9 +98,8 @@ def test_a_damaged_model_is_trained_again(damage: str, fleet: Fleet, studio: Fak
     else:
         path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"\0" * len(whole))
     other = fleet.server()
-    task = {"id": 9, "data": {"image": "/data/upload/9.jpg"}}
-    assert not ask(other, task)["result"]
-    eventually(lambda: ask(other, task)["result"], "a prediction by the model that was trained again")
+    assert not other.predict(9)["result"]
+    eventually(lambda: other.predict(9)["result"], "a prediction by the model that was trained again")
     assert other.version() == version
 
 
