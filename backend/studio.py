@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 PAGE_SIZE = 500
+ANSWER_SECONDS = 60.0
 ACCESS_SECONDS = 240
 ATTEMPTS = 3
 RETRIED = frozenset((429, 500, 502, 503, 504))
@@ -106,11 +107,12 @@ def is_personal_token(token: str) -> bool:
 class Studio:
     """A client for one Label Studio. Every call raises StudioUnreachable or StudioRefused, nothing else."""
 
-    def __init__(self, url: str, token: str, *, timeout: float = 60.0) -> None:
+    def __init__(self, url: str, token: str, *, timeout: float | None = None) -> None:
         self.url = url
         self.clock: datetime | None = None  # Label Studio's time when it answered last
         self.auth = StudioAuth(url, token)
-        self._client = httpx.Client(base_url=url, auth=self.auth, timeout=httpx.Timeout(timeout, connect=5.0))
+        patience = httpx.Timeout(timeout or ANSWER_SECONDS, connect=5.0)
+        self._client = httpx.Client(base_url=url, auth=self.auth, timeout=patience)
 
     def version(self) -> str:
         """Label Studio's release, such as 1.23.2."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class FakeLabelStudio:
         self.project: Json = {"id": 4, "title": "Faults", "label_config": EXAMPLE_CONFIG, "model_version": ""}
         self.backends = [{"id": 1, "url": "http://backend:9090", "project": 4, "title": "new", "model_version": ""}]
         self.asked: list[str] = []
+        self.delay = 0.0  # seconds by which every answer is late
         self._traps: list[Trap] = []
         self._lock = threading.RLock()
         self._server: ThreadingHTTPServer | None = None
@@ -138,6 +140,7 @@ class FakeLabelStudio:
         request = f"{handler.command} {handler.path}"
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         self.asked.append(request)
+        time.sleep(self.delay)
         status = self._trapped(request, after=False)
         answer: bytes = b"{}"
         if status is None:

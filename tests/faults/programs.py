@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 
-from backend import jobs, leases, server
+from backend import jobs, leases, server, studio
 
 
 def serve(settings: dict[str, str], log: str, lease_seconds: float) -> None:
@@ -33,6 +33,7 @@ def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     leases.LEASE_SECONDS = lease_seconds
     jobs.WATCH_SECONDS = 0.5
     jobs.RETRY_SECONDS = 0.5
+    studio.ANSWER_SECONDS = float(settings.get("ANSWER_SECONDS", studio.ANSWER_SECONDS))
 
 
 def _die_before(name: str) -> None:

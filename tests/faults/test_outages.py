@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,45 @@ def test_label_studio_is_restarted_in_the_middle(fleet: Fleet, studio: FakeLabel
     fleet.settle(server)
 
 
+def test_label_studio_is_slow(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    studio.delay = 0.5
+    fleet.worker(BACKFILL_CHUNK="100")
+    assert server.version() == UNTRAINED
+    eventually(lambda: studio.asked, "a first question")
+    assert server.is_up()
+    assert server.hook() == 200
+    version = fleet.settle(server)
+    assert server.promotions() == [version]
+
+
+def test_label_studio_hangs_until_the_worker_gives_up(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker(ANSWER_SECONDS="1", MEDIA_TIMEOUT="1")
+    requests = ("GET /api/tasks", "GET /data/upload", "PATCH /api/ml")
+    with ExitStack() as held:
+        hanging = [held.enter_context(studio.holding(request)) for request in requests]
+        assert server.version() == UNTRAINED
+        for request in hanging:
+            request.wait()
+            assert server.is_up()
+            assert server.hook() == 200
+        version = fleet.settle(server)
+    assert server.promotions() == [version]
+
+
+def test_predictions_that_label_studio_stores_too_late_do_not_stay_twice(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker(ANSWER_SECONDS="1")
+    with studio.holding("POST /api/projects/4/import") as late:
+        assert server.version() == UNTRAINED
+        late.wait()
+        version = fleet.settle(server)
+    eventually(lambda: [version, version] in studio.versions(), "that they are stored after all")
+    assert server.hook() == 200
+    assert fleet.settle(server) == version
+
+
 def test_the_disk_is_full_and_then_is_not(fleet: Fleet, studio: FakeLabelStudio) -> None:
     server = fleet.server()
     worker = fleet.worker(LARGEST_FILE="20000")
@@ -79,7 +119,7 @@ def test_the_disk_is_full_and_then_is_not(fleet: Fleet, studio: FakeLabelStudio)
     eventually(lambda: "cannot be written" in str(server.status()["error"]), "that it is told")
     assert server.version() == UNTRAINED
     models = Path(fleet.settings["MODEL_DIR"])
-    assert list(models.rglob("*.partial")) == []
+    eventually(lambda: not list(models.rglob("*.partial")), "that what a try has begun is gone")
     assert list(models.rglob("manifest.json")) == []
     worker.kill()
     fleet.worker()
