@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from huey import Huey, crontab
@@ -42,6 +43,7 @@ BUSY_SECONDS = 1
 MOST_RETRIES = 8
 LOST_AFTER = 300.0
 BACKWARDS = 5.0  # seconds from the future that mean that the clock was set back
+AGES = timedelta(days=3650)
 
 
 class Jobs:
@@ -138,9 +140,23 @@ class Jobs:
             for project_id in lost:
                 self.queue.delete(waiting_key(project_id))
                 self.request_sync(project_id)
+            self._hurry()
         except (*FAULTS, QueueUnreachable) as error:
             self._missed = True
             log.warning("the queue cannot be looked after: %s", error)
+
+    def _hurry(self) -> None:
+        """Lets jobs begin that wait though it is time, or whose time is too far off to be meant.
+
+        Then a clock was set back, or that of the machine that planned them is ahead or in another time zone.
+        """
+        now = datetime.fromtimestamp(time.time(), UTC).replace(tzinfo=None)
+        longest = max(self._settings.debounce_max_seconds, RETRY_SECONDS)
+        first, last = now - timedelta(seconds=BACKWARDS), now + timedelta(seconds=longest + BACKWARDS)
+        if not all(first <= task.eta <= last for task in self.queue.scheduled()):
+            for task in self.queue.read_schedule(now + AGES):
+                task.eta = None
+                self.queue.enqueue(task)
 
     def _watch(self) -> None:
         while True:

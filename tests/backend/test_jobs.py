@@ -241,6 +241,30 @@ def test_a_clock_that_is_set_back_delays_nothing(start: Callable[[FakeTrainer], 
     eventually(lambda: trainer.syncs)
 
 
+def test_a_job_that_a_machine_with_a_clock_ahead_planned_begins_soon(
+    start: Callable[[FakeTrainer], Jobs],
+) -> None:
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    jobs.queue.put("waiting:4", time.time() + 3600)
+    jobs._sync_task.schedule(args=(4,), delay=3600)
+    eventually(lambda: jobs.look_after() or trainer.syncs)
+
+
+def test_a_job_that_a_machine_in_another_time_zone_planned_begins_soon(
+    start: Callable[[FakeTrainer], Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.jobs.BACKWARDS", 0.5)
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    with monkeypatch.context() as server:
+        server.setenv("TZ", "EST5")
+        time.tzset()
+        jobs.request_sync(4)
+    time.tzset()
+    eventually(lambda: jobs.look_after() or trainer.syncs)
+
+
 def test_workers_share_the_chunks_of_a_backfill_but_never_one_of_them(queued: Settings) -> None:
     jobs = Jobs(queued, Registry(queued.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
     with jobs.leases.hold("block:1", 4) as first, jobs.leases.hold("block:2", 4) as second:

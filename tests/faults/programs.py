@@ -6,8 +6,11 @@ import os
 import resource
 import signal
 import sys
+import time
+from pathlib import Path
 
 from backend import jobs, leases, server, studio
+from tests.faults import clock
 
 
 def serve(settings: dict[str, str], log: str, lease_seconds: float) -> None:
@@ -22,6 +25,9 @@ def work(settings: dict[str, str], log: str, lease_seconds: float) -> None:
 
 def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     os.environ.update(settings)
+    time.tzset()
+    if "CLOCK" in settings:
+        clock.follow(Path(log).parent / settings["CLOCK"])
     if "DIES_BEFORE" in settings:
         _die_before(settings["DIES_BEFORE"])
     if "LARGEST_FILE" in settings:
