@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -32,6 +33,28 @@ def test_two_servers_and_three_workers_share_a_project(fleet: Fleet, studio: Fak
     assert fleet.settle(servers[1]) == version
     registry = Registry(fleet.settings["MODEL_DIR"])
     assert len(registry.versions(PROJECT)) == 1
+
+
+def test_a_fleet_keeps_its_models_in_a_bucket(fleet: Fleet, studio: FakeLabelStudio, bucket: str) -> None:
+    access = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    fleet.settings |= access | {"MODEL_DIR": f"{bucket}/fleet"}
+    servers = [fleet.server(), fleet.server()]
+    worker = fleet.worker()
+    with studio.holding("GET /data/upload") as training:
+        assert servers[0].version() == UNTRAINED
+        training.wait()
+        worker.kill()
+        for number in range(2):
+            fleet.worker(f"worker{number}")
+        first = fleet.settle(servers[1])
+    assert [server.predict(9)["model_version"] for server in servers] == [first, first]
+    for task_id in (7, 8):
+        studio.label(task_id, "normal")
+    assert servers[0].hook() == 200
+    second = fleet.settle(servers[1], lambda version: version != first)
+    assert [server.predict(9)["model_version"] for server in servers] == [second, second]
+    assert Registry(fleet.settings["MODEL_DIR"]).current(PROJECT) == second
+    assert servers[0].promotions() == [first, second]
 
 
 @pytest.mark.parametrize(
