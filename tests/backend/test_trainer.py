@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backend.errors import StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from backend.training import Trainer
@@ -172,3 +173,17 @@ def test_with_a_model_the_doubtful_pictures_are_suggested(
     studio.wait_with(11, model_version="another", score=0.5)
     trainer.sync(PROJECT)
     assert [row["task_id"] for row in services.jobs.board.suggested(PROJECT)] == [9, 8, 7]
+
+
+def test_a_forgotten_project_leaves_no_thumbnails(trainer: Trainer, studio: FakeStudio, services: Services) -> None:
+    def gone(project_id: int) -> dict[str, Any]:
+        raise StudioRefused("no such project", 404)
+
+    for project_id in (PROJECT, PROJECT + 1):
+        services.thumbnails.plain("/data/upload/1.jpg", 1, key=f"{project_id}/1")
+    services.registry.remember(PROJECT)
+    services.registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
+    studio.project = gone  # type: ignore[method-assign]
+    assert trainer.sync(PROJECT) == []
+    left = [folder.name for folder in (services.settings.cache_dir / "thumbnails").iterdir()]
+    assert left == [str(PROJECT + 1)]
