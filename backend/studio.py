@@ -34,6 +34,11 @@ FIELDS = (
     "id,data,is_labeled,annotations,predictions,"
     "result,created_at,completed_by,was_cancelled,ground_truth,parent_prediction"
 )
+NO_LEGACY_TOKENS = (
+    "the organisation does not allow legacy tokens. Create a personal access token under Account & Settings, Personal"
+    " Access Token, and set LABEL_STUDIO_API_KEY to it; or switch Legacy Tokens on under Organization, API Tokens"
+    " Settings"
+)
 Ids = tuple[int | None, int | None]
 """The first and the last id of a part of the tasks, both included; None is open."""
 
@@ -245,9 +250,7 @@ class Studio:
 def _content(response: httpx.Response, method: str, path: str) -> Any:
     if response.status_code in (401, 403):
         raise StudioRefused(
-            f"Label Studio refuses {method} {path} ({response.status_code}): LABEL_STUDIO_API_KEY must be a token of"
-            " a user who may change the project; legacy tokens must be enabled in the organisation",
-            response.status_code,
+            f"Label Studio refuses {method} {path} ({response.status_code}): {_help(response)}", response.status_code
         )
     if response.is_error:
         raise StudioRefused(
@@ -255,6 +258,13 @@ def _content(response: httpx.Response, method: str, path: str) -> Any:
             response.status_code,
         )
     return response.json() if response.content else {}
+
+
+def _help(response: httpx.Response) -> str:
+    """What to change after a refusal. Label Studio says of one reason that it is the reason."""
+    if "legacy token authentication has been disabled" in response.text:
+        return NO_LEGACY_TOKENS
+    return "LABEL_STUDIO_API_KEY must be a token of a user who may change the project"
 
 
 def _changed(since: datetime | None) -> list[Json]:
