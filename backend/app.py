@@ -165,6 +165,8 @@ def _count(project_id: int, answer: Answer, parts: Services) -> None:
         parts.measures.failures.labels(project, "picture").inc(len(answer.failed))
     if not answer.in_time:
         parts.measures.failures.labels(project, "out of time").inc()
+    if not answer.usable:
+        parts.measures.failures.labels(project, "model").inc()
 
 
 # Requests and answers

@@ -68,25 +68,27 @@ class Jobs:
 
     # Asking for work
 
-    def request_sync(self, project_id: int, *, force: bool = False) -> None:
+    def request_sync(self, project_id: int, *, force: bool = False, more_follows: bool = True) -> None:
         """Asks for the project to be brought up to date. Raises QueueUnreachable.
 
-        force: train whatever is new, be it little. Cheap enough to be called for every webhook.
+        force: train whatever is new, be it little. more_follows: wait until no more such requests come. Cheap enough
+        to be called for every webhook.
         """
         asked_at = time.time()
         try:
             if force:
                 self.queue.put(_forced_key(project_id), asked_at)
-            self.queue.put(f"touched:{project_id}", asked_at)
+            if more_follows:
+                self.queue.put(f"touched:{project_id}", asked_at)
             if self._is_first(project_id, asked_at):
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
-    def hint_sync(self, project_id: int) -> None:
+    def hint_sync(self, project_id: int, *, more_follows: bool = True) -> None:
         """Asks likewise where the asking may fail: the next reconcile finds what is lost with the queue."""
         try:
-            self.request_sync(project_id)
+            self.request_sync(project_id, more_follows=more_follows)
         except QueueUnreachable as error:
             log.warning("project %s: %s; the next reconcile finds it", project_id, error)
 

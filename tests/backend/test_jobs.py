@@ -18,10 +18,12 @@ from backend.app import create_app
 from backend.board import Board
 from backend.errors import QueueUnreachable, StudioRefused, StudioUnreachable
 from backend.jobs import Jobs
+from backend.labels import EXAMPLE_CONFIG
 from backend.queue import JsonSerializer
 from backend.registry import Registry
 from backend.services import Services, build_services
 from backend.settings import Settings, load_settings
+from tests.conftest import PROJECT
 
 PATIENCE = 20.0
 
@@ -263,6 +265,22 @@ def test_a_job_that_a_machine_in_another_time_zone_planned_begins_soon(
         jobs.request_sync(4)
     time.tzset()
     eventually(lambda: jobs.look_after() or trainer.syncs)
+
+
+def test_steady_predictions_do_not_put_the_repair_of_a_model_off(
+    start: Callable[[FakeTrainer], Jobs], queued: Settings, promote: Callable[..., str]
+) -> None:
+    (Path(queued.model_dir) / str(PROJECT) / "versions" / promote() / "model.safetensors").write_bytes(b"damaged")
+    trainer = FakeTrainer()
+    start(trainer)
+    predictor = build_services(queued).predictor
+
+    def repaired() -> bool:
+        answer = predictor.predict(PROJECT, [{"id": 1, "data": {"image": "/1.jpg"}}], EXAMPLE_CONFIG)
+        assert "train it again" in answer.results[0]["error"]
+        return bool(trainer.syncs)
+
+    eventually(repaired)
 
 
 def test_workers_share_the_chunks_of_a_backfill_but_never_one_of_them(queued: Settings) -> None:
