@@ -22,6 +22,8 @@ from backend.errors import (
     NotPossible,
     Overloaded,
     QueueUnreachable,
+    StoreUnreachable,
+    StoreUnwritable,
     UnknownProject,
     UnknownVersion,
 )
@@ -51,6 +53,8 @@ STATUS_OF = {
     NotPossible: 400,
     LabelConfigUnusable: CONFIG_UNUSABLE,
     QueueUnreachable: 503,
+    StoreUnreachable: 503,
+    StoreUnwritable: 503,
     Overloaded: 503,
 }
 

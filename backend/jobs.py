@@ -21,6 +21,7 @@ from backend.errors import (
     LeaseLost,
     PicturesUnreadable,
     QueueUnreachable,
+    StoreUnreachable,
     StoreUnwritable,
     StudioRefused,
     StudioUnreachable,
@@ -43,6 +44,7 @@ BUSY_SECONDS = 1
 MOST_RETRIES = 8
 LOST_AFTER = 300.0
 BACKWARDS = 5.0  # seconds from the future that mean that the clock was set back
+PASSING = (StudioUnreachable, QueueUnreachable, LeaseLost, StoreUnreachable, StoreUnwritable, PicturesUnreadable)
 AGES = timedelta(days=3650)
 
 
@@ -137,13 +139,13 @@ class Jobs:
         try:
             lost = self.leases.abandoned()
             if self.queue.put_if_empty("alive", True) or self._missed:
-                self._missed = False
                 lost |= set(self._registry.projects())
+                self._missed = False
             for project_id in lost:
                 self.queue.delete(waiting_key(project_id))
                 self.request_sync(project_id)
             self._hurry()
-        except (*FAULTS, QueueUnreachable) as error:
+        except (*FAULTS, QueueUnreachable, StoreUnreachable) as error:
             self._missed = True
             log.warning("the queue cannot be looked after: %s", error)
 
@@ -252,9 +254,10 @@ class Jobs:
             if lease is None:
                 again(BUSY_SECONDS)
                 return
-            with about(project=project_id, version=self._registry.current(project_id)):
+            with about(project=project_id):
                 try:
-                    work(self._work(), lease)
+                    with about(version=self._registry.current(project_id)):
+                        work(self._work(), lease)
                     self.queue.delete(f"failures:{project_id}")
                 except FAULTS:
                     raise
@@ -290,4 +293,4 @@ def _passing(error: Exception) -> bool:
     """Whether the same job may well succeed later."""
     if isinstance(error, StudioRefused):
         return error.status >= 500 or error.status == 429
-    return isinstance(error, StudioUnreachable | QueueUnreachable | LeaseLost | StoreUnwritable | PicturesUnreadable)
+    return isinstance(error, PASSING)

@@ -90,6 +90,17 @@ def bucket() -> Iterator[str]:
     server.wait()
 
 
+@pytest.fixture
+def unreachable_bucket(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server that is away."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    kind = fsspec.get_filesystem_class("s3")
+    kind.clear_instance_cache()
+    yield bucket
+    kind.clear_instance_cache()
+
+
 @pytest.fixture(scope="session")
 def normal_pictures() -> list[Path]:
     return find_images(PICTURES / "normal")

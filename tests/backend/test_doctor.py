@@ -35,13 +35,9 @@ def test_a_bucket_that_is_not_there_is_told_and_not_made(settings: Settings, buc
     assert [Path(name).name for name in fsspec.filesystem("s3", use_listings_cache=False).ls("")] == ["models"]
 
 
-def test_a_store_that_does_not_answer(settings: Settings, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    fsspec.filesystem("s3").clear_instance_cache()
+def test_a_store_that_does_not_answer(settings: Settings, unreachable_bucket: str) -> None:
     with pytest.raises(Ill, match=r"s3://models cannot be written .*AWS_ENDPOINT_URL"):
-        _store(settings.model_copy(update={"model_dir": bucket}))
-    fsspec.filesystem("s3").clear_instance_cache()
+        _store(settings.model_copy(update={"model_dir": unreachable_bucket}))
 
 
 def test_a_disk_that_is_nearly_full(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

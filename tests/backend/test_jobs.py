@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.board import Board
-from backend.errors import QueueUnreachable, StudioRefused, StudioUnreachable
+from backend.errors import QueueUnreachable, StoreUnreachable, StudioRefused, StudioUnreachable
 from backend.jobs import Jobs
 from backend.labels import EXAMPLE_CONFIG
 from backend.queue import JsonSerializer
@@ -215,6 +215,34 @@ def test_lasting_faults_are_told_and_not_repeated(start: Callable[[FakeTrainer],
     eventually(lambda: "unexpected fault (RuntimeError)" in str(jobs.board.news(4).get("error")))
     time.sleep(1)
     assert len(trainer.syncs) == 2
+
+
+def test_a_store_that_is_away_for_a_moment_costs_no_job(
+    start: Callable[[FakeTrainer], Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def current(project_id: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    faults = [StoreUnreachable("the bucket is away"), StoreUnreachable("it still is")]
+    monkeypatch.setattr(jobs._registry, "current", current)
+    jobs.request_sync(4)
+    eventually(lambda: trainer.syncs)
+
+
+def test_projects_are_looked_at_once_the_store_is_back(queued: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> list[int]:
+        raise StoreUnreachable("the bucket is away")
+
+    jobs = Jobs(queued, Registry(queued.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(jobs._registry, "projects", away)
+    jobs.look_after()
+    assert jobs.waiting() == 0
+    monkeypatch.setattr(jobs._registry, "projects", lambda: [4])
+    jobs.look_after()
+    assert jobs.waiting() == 1
 
 
 def test_an_unreachable_queue_is_named() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import UnknownVersion
+from backend.errors import StoreUnreachable, StoreUnwritable, UnknownVersion
 from backend.registry import Registry
 from model.detector import AnomalyDetector
 from model.errors import ArtifactInvalid
@@ -66,6 +66,15 @@ def test_only_complete_versions_are_promoted(root: str, name: str) -> None:
     with pytest.raises(UnknownVersion):
         Registry(root).promote(2, name, "by mistake")
     assert Registry(root).current(2) is None
+
+
+def test_a_bucket_that_does_not_answer_is_named(unreachable_bucket: str) -> None:
+    registry = Registry(unreachable_bucket)
+    for ask in (registry.projects, lambda: registry.current(2), lambda: registry.knows(2)):
+        with pytest.raises(StoreUnreachable, match=r"cannot be read.*check MODEL_DIR"):
+            ask()
+    with pytest.raises(StoreUnwritable, match=r"cannot be written.*check MODEL_DIR"):
+        registry.store.write(b"a rule", 2, "rule.json")
 
 
 def test_backup_and_restore_as_the_page_on_operating_says(
