@@ -110,6 +110,7 @@ def _reading(path: str) -> Iterator[None]:
 
 @contextmanager
 def _writing(path: str) -> Iterator[None]:
+    """Likewise. Raises StoreUnwritable."""
     try:
         yield
     except Exception as error:

@@ -10,6 +10,7 @@ from tests.faults.label_studio import FakeLabelStudio
 
 def test_the_clock_is_set_back_while_a_job_waits(fleet: Fleet, studio: FakeLabelStudio) -> None:
     fleet.settings |= {"CLOCK": "behind", "DEBOUNCE_SECONDS": "2", "DEBOUNCE_MAX_SECONDS": "2"}
+    # No reconcile comes to help; and the new version, dated before the old one, must not go for the oldest.
     fleet.settings |= {"RECONCILE_MINUTES": "59", "KEEP_VERSIONS": "1"}
     server = fleet.server()
     fleet.worker()

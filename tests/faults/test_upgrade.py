@@ -1,4 +1,4 @@
-"""A service that finds what an early release left: models it cannot read, a queue with that release's jobs and news.
+"""A service that finds what an early release left: models it must not use, a queue with that release's jobs and news.
 
 `tests/data/early` was left by commit 481559e of 24 November 2026: its server and its worker ran over a file queue and
 the project of `studio` here (IMAGE_SIZE=64, BACKFILL_CHUNK=4). The worker was killed when the first version was in
