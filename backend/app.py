@@ -22,6 +22,8 @@ from backend.errors import (
     NotPossible,
     Overloaded,
     QueueUnreachable,
+    StoreUnreachable,
+    StoreUnwritable,
     UnknownProject,
     UnknownVersion,
 )
@@ -51,6 +53,8 @@ STATUS_OF = {
     NotPossible: 400,
     LabelConfigUnusable: CONFIG_UNUSABLE,
     QueueUnreachable: 503,
+    StoreUnreachable: 503,
+    StoreUnwritable: 503,
     Overloaded: 503,
 }
 
@@ -165,6 +169,8 @@ def _count(project_id: int, answer: Answer, parts: Services) -> None:
         parts.measures.failures.labels(project, "picture").inc(len(answer.failed))
     if not answer.in_time:
         parts.measures.failures.labels(project, "out of time").inc()
+    if not answer.usable:
+        parts.measures.failures.labels(project, "model").inc()
 
 
 # Requests and answers

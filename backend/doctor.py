@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import fsspec
 import httpx
+from fsspec.implementations.local import LocalFileSystem
 
 from backend.dataset import image_uri
 from backend.errors import BackendError, LabelConfigUnusable, StudioRefused
@@ -18,7 +19,7 @@ from backend.labels import LabelConfig
 from backend.media import Media
 from backend.queue import open_queue
 from backend.settings import WEBHOOK_HEADER, Settings, load_settings
-from backend.studio import Studio, is_personal_token
+from backend.studio import NO_LEGACY_TOKENS, Studio, is_personal_token
 from model.backbone import load_backbone
 from model.errors import AnomalyError, ImageUnreadable
 from model.images import read_image
@@ -30,6 +31,11 @@ CONNECTED = "CO"
 LOCAL_HELP = (
     "Label Studio refuses private addresses unless it is started with ML_BLOCK_LOCAL_IP=false and"
     " SSRF_PROTECTION_ENABLED=false; and it must reach this backend at the address that it was given"
+)
+
+BUCKET_HELP = (
+    "the bucket must exist, and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and, for a store of your"
+    " own, AWS_ENDPOINT_URL must be those of a user who may write there; or change MODEL_DIR"
 )
 
 
@@ -62,7 +68,7 @@ def _findings(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     yield Finding("the settings can be used")
     yield _check("the network's weights", lambda: _weights(settings))
     yield _check("the folder or bucket of the models (MODEL_DIR)", lambda: _store(settings))
-    yield _check("room on the disk (DATA_DIR, CACHE_DIR)", lambda: _disk(settings))
+    yield _check("room on the disk (MODEL_DIR, DATA_DIR, CACHE_DIR)", lambda: _disk(settings))
     yield _check("the job queue", lambda: _queue(settings))
     studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value(), timeout=10)
     reachable = _check("Label Studio", lambda: _studio(studio))
@@ -98,20 +104,31 @@ def _weights(settings: Settings) -> str:
 def _store(settings: Settings) -> str:
     try:
         files, root = fsspec.core.url_to_fs(settings.model_dir)
-        files.makedirs(root, exist_ok=True)
+        if isinstance(files, LocalFileSystem):  # of a bucket this would make one
+            files.makedirs(root, exist_ok=True)
         probe = f"{root.rstrip('/')}/probe-{uuid4().hex}"
         files.pipe_file(probe, b"probe")
         files.rm_file(probe)
-    except (OSError, ImportError, ValueError) as error:
-        raise Ill(f"{settings.model_dir} cannot be written ({error}): change MODEL_DIR or its permissions") from error
+    except ImportError as error:
+        raise Ill(f"{error}: pip install 'label-studio-anomaly[s3]', or change MODEL_DIR") from error
+    except Exception as error:  # each store fails in its own way
+        help_ = BUCKET_HELP if "://" in settings.model_dir else "change MODEL_DIR or its permissions"
+        raise Ill(f"{settings.model_dir} cannot be written ({error}): {help_}") from error
     return settings.model_dir
 
 
 def _disk(settings: Settings) -> str:
-    free = min(_free_gb(folder) for folder in (settings.data_dir, settings.cache_dir))
-    if free < LEAST_FREE_GB:
-        raise Ill(f"only {free:.1f} GB are free: make room, or set CACHE_DIR and DATA_DIR to a larger disk")
-    return f"{free:.0f} GB free"
+    folders = {"DATA_DIR": settings.data_dir, "CACHE_DIR": settings.cache_dir}
+    if "://" not in settings.model_dir:
+        folders["MODEL_DIR"] = Path(settings.model_dir)
+    free = {name: _free_gb(folder) for name, folder in folders.items()}
+    fullest = min(free, key=lambda name: free[name])
+    if free[fullest] < LEAST_FREE_GB:
+        raise Ill(
+            f"only {free[fullest]:.1f} GB are free at {folders[fullest]}: make room there, or set {fullest} to a folder"
+            " on a larger disk"
+        )
+    return f"{free[fullest]:.0f} GB free"
 
 
 def _free_gb(folder: Path) -> float:
@@ -146,9 +163,10 @@ def _token(settings: Settings, studio: Studio) -> str:
     try:
         return f"{kind} of {studio.user()}"
     except StudioRefused as error:
+        if NO_LEGACY_TOKENS in str(error):
+            raise Ill(NO_LEGACY_TOKENS) from error
         raise Ill(
-            f"Label Studio refuses this {kind}: create a new one under Account & Settings; a legacy token works only"
-            " where the organisation allows legacy tokens"
+            f"Label Studio refuses this {kind}: create a new one under Account & Settings and set LABEL_STUDIO_API_KEY"
         ) from error
 
 

@@ -47,6 +47,10 @@ class Overloaded(BackendError):
     """More is asked for at once than can be answered in time."""
 
 
+class StoreUnreachable(BackendError):
+    """The folder or bucket of the models cannot be read, which may pass."""
+
+
 class StoreUnwritable(BackendError):
     """The folder or bucket of the models cannot be written."""
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from huey import Huey, crontab
@@ -20,6 +21,7 @@ from backend.errors import (
     LeaseLost,
     PicturesUnreadable,
     QueueUnreachable,
+    StoreUnreachable,
     StoreUnwritable,
     StudioRefused,
     StudioUnreachable,
@@ -42,6 +44,8 @@ BUSY_SECONDS = 1
 MOST_RETRIES = 8
 LOST_AFTER = 300.0
 BACKWARDS = 5.0  # seconds from the future that mean that the clock was set back
+PASSING = (StudioUnreachable, QueueUnreachable, LeaseLost, StoreUnreachable, StoreUnwritable, PicturesUnreadable)
+AGES = timedelta(days=3650)
 
 
 class Jobs:
@@ -66,25 +70,27 @@ class Jobs:
 
     # Asking for work
 
-    def request_sync(self, project_id: int, *, force: bool = False) -> None:
+    def request_sync(self, project_id: int, *, force: bool = False, more_follows: bool = True) -> None:
         """Asks for the project to be brought up to date. Raises QueueUnreachable.
 
-        force: train whatever is new, be it little. Cheap enough to be called for every webhook.
+        force: train whatever is new, be it little. more_follows: wait until no more such requests come. Cheap enough
+        to be called for every webhook.
         """
         asked_at = time.time()
         try:
             if force:
                 self.queue.put(_forced_key(project_id), asked_at)
-            self.queue.put(f"touched:{project_id}", asked_at)
+            if more_follows:
+                self.queue.put(f"touched:{project_id}", asked_at)
             if self._is_first(project_id, asked_at):
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
         except FAULTS as error:
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
-    def hint_sync(self, project_id: int) -> None:
+    def hint_sync(self, project_id: int, *, more_follows: bool = True) -> None:
         """Asks likewise where the asking may fail: the next reconcile finds what is lost with the queue."""
         try:
-            self.request_sync(project_id)
+            self.request_sync(project_id, more_follows=more_follows)
         except QueueUnreachable as error:
             log.warning("project %s: %s; the next reconcile finds it", project_id, error)
 
@@ -133,14 +139,28 @@ class Jobs:
         try:
             lost = self.leases.abandoned()
             if self.queue.put_if_empty("alive", True) or self._missed:
-                self._missed = False
                 lost |= set(self._registry.projects())
+                self._missed = False
             for project_id in lost:
                 self.queue.delete(waiting_key(project_id))
                 self.request_sync(project_id)
-        except (*FAULTS, QueueUnreachable) as error:
+            self._hurry()
+        except (*FAULTS, QueueUnreachable, StoreUnreachable) as error:
             self._missed = True
             log.warning("the queue cannot be looked after: %s", error)
+
+    def _hurry(self) -> None:
+        """Lets jobs begin that wait though it is time, or whose time is too far off to be meant.
+
+        Then a clock was set back, or that of the machine that planned them is ahead or in another time zone.
+        """
+        now = datetime.fromtimestamp(time.time(), UTC).replace(tzinfo=None)
+        longest = max(self._settings.debounce_max_seconds, RETRY_SECONDS)
+        first, last = now - timedelta(seconds=BACKWARDS), now + timedelta(seconds=longest + BACKWARDS)
+        if not all(first <= task.eta <= last for task in self.queue.scheduled()):
+            for task in self.queue.read_schedule(now + AGES):
+                task.eta = None
+                self.queue.enqueue(task)
 
     def _watch(self) -> None:
         while True:
@@ -234,9 +254,10 @@ class Jobs:
             if lease is None:
                 again(BUSY_SECONDS)
                 return
-            with about(project=project_id, version=self._registry.current(project_id)):
+            with about(project=project_id):
                 try:
-                    work(self._work(), lease)
+                    with about(version=self._registry.current(project_id)):
+                        work(self._work(), lease)
                     self.queue.delete(f"failures:{project_id}")
                 except FAULTS:
                     raise
@@ -272,4 +293,4 @@ def _passing(error: Exception) -> bool:
     """Whether the same job may well succeed later."""
     if isinstance(error, StudioRefused):
         return error.status >= 500 or error.status == 429
-    return isinstance(error, StudioUnreachable | QueueUnreachable | LeaseLost | StoreUnwritable | PicturesUnreadable)
+    return isinstance(error, PASSING)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from backend.cache import EmbeddingCache, name_of_address, name_of_content
+from backend.cache_folder import CacheFolder
 from backend.media import Media, shown
 from backend.settings import Settings
 from model.config import DetectorConfig
@@ -27,6 +28,7 @@ class Pictures:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._media = Media(settings)
+        self.cache = CacheFolder(settings.cache_dir, int(settings.cache_max_gb * 1e9))
         self._sources: dict[str, tuple[Embedder, EmbeddingCache]] = {}
 
     def embedder(self, config: DetectorConfig) -> Embedder:
@@ -59,8 +61,7 @@ class Pictures:
             max_pixels=self._settings.media_max_pixels,
         )
         if embedder.key not in self._sources:
-            limit = int(self._settings.cache_max_gb * 1e9)
-            self._sources[embedder.key] = embedder, EmbeddingCache(self._settings.cache_dir, limit, embedder.key)
+            self._sources[embedder.key] = embedder, EmbeddingCache(self.cache, embedder.key)
         return self._sources[embedder.key]
 
     def _embed_chunk(

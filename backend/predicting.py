@@ -33,7 +33,8 @@ class Answer:
     """The results of one request, and what became of its pictures.
 
     judged: verdict and score of each picture that has them. in_time: False when time ran out; the tasks left then
-    have empty results, and a background job sends what is missing.
+    have empty results, and a background job sends what is missing. usable: False when the model cannot be used; a
+    background job trains it again.
     """
 
     results: list[Json] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Answer:
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     solved: list[int] = field(default_factory=list)
     in_time: bool = True
+    usable: bool = True
 
 
 class Predictor:
@@ -82,8 +84,9 @@ class Predictor:
         except Overloaded:
             self._jobs.hint_sync(project_id)
             raise
-        if not answer.in_time:
-            self._jobs.hint_sync(project_id)
+        if not (answer.in_time and answer.usable):
+            # Every request meets the unusable model: waiting for the last of them would put its repair off.
+            self._jobs.hint_sync(project_id, more_follows=answer.usable)
         return answer
 
     def _queued(self, project_id: int, tasks: Sequence[Any], config: LabelConfig) -> Answer:
@@ -107,7 +110,7 @@ class Predictor:
         try:
             return self._answer(project_id, version, tasks, config, deadline)
         except (ArtifactInvalid, UnknownVersion) as error:
-            return Answer([empty_result(version, str(error)) for _ in tasks], in_time=False)
+            return Answer([empty_result(version, str(error)) for _ in tasks], usable=False)
         finally:
             self._lock.release()
 

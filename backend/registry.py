@@ -117,10 +117,10 @@ class Registry:
         return old
 
     def version(self, project_id: int, name: str) -> ModelVersion:
-        """One version. Raises UnknownVersion."""
+        """One complete version of this release. Raises UnknownVersion."""
         found = self._manifest(project_id, name)
         if found is None:
-            raise UnknownVersion(f"project {project_id} has no model version {name!r}")
+            raise UnknownVersion(f"project {project_id} has no model version {name!r} that this release can use")
         return found
 
     def save_evaluation(self, project_id: int, name: str, evaluation: Json) -> None:
@@ -187,8 +187,8 @@ class Registry:
         return name in self._pointer(project_id)["passed_over"]
 
     def promotions(self, project_id: int) -> list[Json]:
-        """The latest promotions, oldest first: version, promoted_at, reason, by."""
-        return list(self._pointer(project_id)["history"])
+        """The latest promotions, oldest first: version, promoted_at, reason, by (which early releases did not note)."""
+        return [{"by": ""} | promotion for promotion in self._pointer(project_id)["history"]]
 
     def _pointer(self, project_id: int) -> Json:
         empty: Json = {"version": None, "passed_over": [], "history": []}
@@ -220,9 +220,10 @@ class Registry:
             loaded = self._loaded.get(project_id)
             if loaded and loaded[0] == name and not anew:
                 return loaded[1]
-        content = VERSION_NAME.fullmatch(name) and self.store.read(project_id, "versions", name, "model.safetensors")
-        if not content:
-            raise UnknownVersion(f"project {project_id} has no model version {name!r}")
+        self.version(project_id, name)
+        content = self.store.read(project_id, "versions", name, "model.safetensors")
+        if content is None:
+            raise UnknownVersion(f"the model of project {project_id}'s version {name!r} is gone")
         detector = AnomalyDetector.from_bytes(content)
         with self._lock:
             self._loaded[project_id] = (name, detector)

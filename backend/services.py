@@ -40,5 +40,5 @@ def build_services(settings: Settings) -> Services:
 
     jobs = Jobs(settings, registry, make_trainer)
     predictor = Predictor(settings, registry, pictures, jobs)
-    thumbnails = Thumbnails(settings.cache_dir, pictures)
+    thumbnails = Thumbnails(pictures)
     return Services(settings, registry, pictures, jobs, predictor, thumbnails, Measures())

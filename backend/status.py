@@ -21,14 +21,14 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         queue_fault = None
     except QueueUnreachable as fault:
         news, problems, pending, queue_fault = {}, [], False, str(fault)
-    needed = news.get("normals_needed", 0 if version else settings.min_normals)
+    needed = news.get("normals_needed", 0 if name else settings.min_normals)
     error = queue_fault or news.get("error")
     state = _state(version, news, error)
     return {
         "project_id": project_id,
         "title": news.get("title"),
         "state": state,
-        "message": _message(state, version, news, needed, error),
+        "message": _message(state, name, version, news, needed, error),
         "advice": news.get("advice"),
         "error": error,
         "model_version": name,
@@ -63,13 +63,17 @@ def _state(version: ModelVersion | None, news: Json, error: str | None) -> str:
     return "ready" if version else "waiting"
 
 
-def _message(state: str, version: ModelVersion | None, news: Json, needed: int, error: str | None) -> str:
+def _message(
+    state: str, name: str | None, version: ModelVersion | None, news: Json, needed: int, error: str | None
+) -> str:
     if state == "training":
         progress = news["progress"]
         return f"Training: {progress['phase']}, {progress['done']} of {progress['total']}."
     if state == "error":
         return str(error)
     if version is None:
+        if name and needed == 0:
+            return f"{name} was lost or is of another release; it is about to be trained again from the labels."
         if needed == 0:
             return "Enough pictures are tagged normal; the training is about to start."
         pictures = "picture" if needed == 1 else "pictures"

@@ -7,13 +7,15 @@ import logging
 import os
 import posixpath
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from backend.errors import StoreUnwritable, UnknownProject
+from backend.errors import StoreUnreachable, StoreUnwritable, UnknownProject
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +44,15 @@ class Store:
         return self._list(self._path(project_id, *parts))
 
     def has(self, project_id: int, *parts: str) -> bool:
-        return bool(self._fs.exists(self._path(project_id, *parts)))
+        path = self._path(project_id, *parts)
+        with _reading(path):
+            return bool(self._fs.exists(path))
 
     def read(self, project_id: int, *parts: str) -> bytes | None:
+        path = self._path(project_id, *parts)
         try:
-            return bytes(self._fs.cat_file(self._path(project_id, *parts)))
+            with _reading(path):
+                return bytes(self._fs.cat_file(path))
         except FileNotFoundError:
             return None
 
@@ -64,23 +70,24 @@ class Store:
     def write(self, content: bytes, project_id: int, *parts: str) -> None:
         """All or nothing: in a folder the whole file is moved into place; object stores do so by nature."""
         path = self._path(project_id, *parts)
-        try:
+        with _writing(path):
             if isinstance(self._fs, LocalFileSystem):
                 _replace(Path(path), content)
             else:
                 self._fs.pipe_file(path, content)
-        except OSError as error:
-            raise StoreUnwritable(f"{path} cannot be written: {error}; make room or check MODEL_DIR") from error
 
     def remove(self, project_id: int, *parts: str) -> None:
         """Deletes a file, or a folder with all that is in it."""
-        self._fs.rm(self._path(project_id, *parts), recursive=True)
+        path = self._path(project_id, *parts)
+        with _writing(path):
+            self._fs.rm(path, recursive=True)
         self._fs.invalidate_cache()
 
     def _list(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()
         try:
-            return [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(folder, detail=False)]
+            with _reading(folder):
+                return [posixpath.basename(path.rstrip("/")) for path in self._fs.ls(folder, detail=False)]
         except FileNotFoundError:
             return []
 
@@ -88,6 +95,26 @@ class Store:
         if not 0 <= project_id <= HIGHEST_ID:
             raise UnknownProject(f"{str(project_id)[:20]} is not a project's id")
         return posixpath.join(self._root, str(project_id), *parts)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Every kind of store fails in its own way. Raises StoreUnreachable, or FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise StoreUnreachable(f"{path} cannot be read: {error}; check MODEL_DIR and what it stands on") from error
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Likewise. Raises StoreUnwritable."""
+    try:
+        yield
+    except Exception as error:
+        raise StoreUnwritable(f"{path} cannot be written: {error}; make room or check MODEL_DIR") from error
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 PAGE_SIZE = 500
+ANSWER_SECONDS = 60.0
 ACCESS_SECONDS = 240
 ATTEMPTS = 3
 RETRIED = frozenset((429, 500, 502, 503, 504))
@@ -32,6 +33,11 @@ RETRIED = frozenset((429, 500, 502, 503, 504))
 FIELDS = (
     "id,data,is_labeled,annotations,predictions,"
     "result,created_at,completed_by,was_cancelled,ground_truth,parent_prediction"
+)
+NO_LEGACY_TOKENS = (
+    "the organisation does not allow legacy tokens. Create a personal access token under Account & Settings, Personal"
+    " Access Token, and set LABEL_STUDIO_API_KEY to it; or switch Legacy Tokens on under Organization, API Tokens"
+    " Settings"
 )
 Ids = tuple[int | None, int | None]
 """The first and the last id of a part of the tasks, both included; None is open."""
@@ -106,11 +112,12 @@ def is_personal_token(token: str) -> bool:
 class Studio:
     """A client for one Label Studio. Every call raises StudioUnreachable or StudioRefused, nothing else."""
 
-    def __init__(self, url: str, token: str, *, timeout: float = 60.0) -> None:
+    def __init__(self, url: str, token: str, *, timeout: float | None = None) -> None:
         self.url = url
         self.clock: datetime | None = None  # Label Studio's time when it answered last
         self.auth = StudioAuth(url, token)
-        self._client = httpx.Client(base_url=url, auth=self.auth, timeout=httpx.Timeout(timeout, connect=5.0))
+        patience = httpx.Timeout(timeout or ANSWER_SECONDS, connect=5.0)
+        self._client = httpx.Client(base_url=url, auth=self.auth, timeout=patience)
 
     def version(self) -> str:
         """Label Studio's release, such as 1.23.2."""
@@ -243,9 +250,7 @@ class Studio:
 def _content(response: httpx.Response, method: str, path: str) -> Any:
     if response.status_code in (401, 403):
         raise StudioRefused(
-            f"Label Studio refuses {method} {path} ({response.status_code}): LABEL_STUDIO_API_KEY must be a token of"
-            " a user who may change the project; legacy tokens must be enabled in the organisation",
-            response.status_code,
+            f"Label Studio refuses {method} {path} ({response.status_code}): {_help(response)}", response.status_code
         )
     if response.is_error:
         raise StudioRefused(
@@ -253,6 +258,13 @@ def _content(response: httpx.Response, method: str, path: str) -> Any:
             response.status_code,
         )
     return response.json() if response.content else {}
+
+
+def _help(response: httpx.Response) -> str:
+    """What to change after a refusal. Label Studio says of one reason that it is the reason."""
+    if "legacy token authentication has been disabled" in response.text:
+        return NO_LEGACY_TOKENS
+    return "LABEL_STUDIO_API_KEY must be a token of a user who may change the project"
 
 
 def _changed(since: datetime | None) -> list[Json]:

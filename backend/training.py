@@ -71,6 +71,7 @@ class Trainer:
         known, days = self._registry.remember(project_id), self._settings.forget_days
         project = find_project(self._studio, self._registry, project_id, known, forget_days=days)
         if project is None:
+            self._pictures.cache.forget(project_id)
             return []
         backends = self._studio.backends(project_id)  # asked once: Label Studio then calls each of them
         if not is_connected(self._studio, self._registry, project_id, known, backends):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from backend.dataset import Dataset
@@ -62,6 +66,39 @@ def picture_server() -> Iterator[PictureServer]:
     yield shared
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket of a real S3 server on this machine, which this process and its children find by the environment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "anything")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None
+            time.sleep(0.1)
+        fsspec.filesystem("s3").mkdir("models")
+        yield "s3://models"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def unreachable_bucket(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server that is away."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    kind = fsspec.get_filesystem_class("s3")
+    kind.clear_instance_cache()
+    yield bucket
+    kind.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

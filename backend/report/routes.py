@@ -140,10 +140,10 @@ def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") ->
     """
     if kind == "plain":
         uri = _address(project_id, task_id, view.evaluation_of(project_id, parts.registry), parts)
-        return _jpeg(parts.thumbnails.plain(uri, task_id, key=f"{project_id}-{task_id}"))
+        return _jpeg(parts.thumbnails.plain(uri, task_id, key=f"{project_id}/{task_id}"))
     evaluation = view.measured(project_id, parts.registry)
     uri = _address(project_id, task_id, evaluation, parts)
-    key = f"{project_id}-{task_id}-{evaluation['model_version']}"
+    key = f"{project_id}/{task_id}-{evaluation['model_version']}"
     if kind == "heat":
         return _jpeg(parts.thumbnails.heat(uri, task_id, _detector(evaluation, parts), key=key))
     nearest = parts.thumbnails.nearest(uri, task_id, _detector(evaluation, parts), key=key)

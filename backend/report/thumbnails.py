@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import os
-from pathlib import Path
 
+from backend.cache_folder import THUMBNAILS
 from backend.pictures import Pictures
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -16,19 +16,23 @@ SIDE = 360
 
 
 class Thumbnails:
-    """Makes each thumbnail once and keeps it in the cache folder."""
+    """Makes each thumbnail once and keeps it in the cache folder.
 
-    def __init__(self, folder: Path, pictures: Pictures) -> None:
-        self._folder = folder / "thumbnails"
+    key: begins with its project's folder there. The picture's address is added: an edited task has another.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
 
     def plain(self, uri: str, task_id: int, *, key: str) -> bytes:
         """JPEG. Raises AnomalyError when the picture cannot be had. key: names project and task."""
-        return self._kept(f"{key}.jpg") or self._keep(f"{key}.jpg", self._small(uri, task_id))
+        name = f"{key}-{_short(uri)}.jpg"
+        return self._kept(name) or self._keep(name, self._small(uri, task_id))
 
     def heat(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> bytes:
         """JPEG with the places that `detector` finds strange. key: names project, task and version."""
-        kept = self._kept(f"{key}.jpg")
+        name = f"{key}-{_short(uri)}.jpg"
+        kept = self._kept(name)
         if kept:
             return kept
         prediction = detector.judge(self._embedding(uri, task_id, detector))
@@ -36,15 +40,16 @@ class Thumbnails:
         shown = overlay(small, prediction.anomaly_map, prediction.pixel_threshold)
         buffer = io.BytesIO()
         shown.save(buffer, "JPEG", quality=85)
-        return self._keep(f"{key}.jpg", buffer.getvalue())
+        return self._keep(name, buffer.getvalue())
 
     def nearest(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> int:
         """The task of the learned picture that is most like this one. key: names project, task and version."""
-        kept = self._kept(f"{key}.nearest")
+        name = f"{key}-{_short(uri)}.nearest"
+        kept = self._kept(name)
         if kept:
             return int(kept)
         found = detector.nearest_normal(self._embedding(uri, task_id, detector), besides=str(task_id))
-        return int(self._keep(f"{key}.nearest", found.encode()))
+        return int(self._keep(name, found.encode()))
 
     def _embedding(self, uri: str, task_id: int, detector: AnomalyDetector) -> Embedding:
         found = next(self._pictures.embed_each([(uri, task_id)], detector.config))
@@ -60,18 +65,12 @@ class Thumbnails:
         return buffer.getvalue()
 
     def _kept(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
+        return self._pictures.cache.read(f"{THUMBNAILS}/{name}")
 
     def _keep(self, name: str, content: bytes) -> bytes:
-        """A full disk costs the next reader the work, nothing else."""
-        partial = self._folder / f"{name}.{os.getpid()}.partial"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(self._folder / name)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        self._pictures.cache.write(f"{THUMBNAILS}/{name}", content)
         return content
+
+
+def _short(uri: str) -> str:
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]

@@ -15,9 +15,11 @@ PARTS = (("dev", "Development"), ("test", "Test"), ("held_out", "Both"))
 
 
 def evaluation_of(project_id: int, registry: Registry, version: str | None = None) -> Json | None:
-    """Of one version, or of the one in charge; None where there is none yet."""
-    name = version or registry.current(project_id)
-    return registry.evaluation(project_id, name) if name else None
+    """Of one version, or of the one in charge; None where there is none yet, or none that this release can use."""
+    if version is None:
+        in_charge = registry.in_charge(project_id)
+        version = in_charge.name if in_charge else None
+    return registry.evaluation(project_id, version) if version else None
 
 
 def measured(project_id: int, registry: Registry, version: str | None = None) -> Json:
@@ -140,7 +142,7 @@ def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:
     if status["normals_needed"]:
         return f"Tag {status['normals_needed']} more pictures as normal in Label Studio.", ""
     if evaluation is None:
-        return "Wait a moment: the first training comes by itself.", ""
+        return "Wait a moment: the training comes by itself.", ""
     if status["disputed"]:
         return "Settle the tasks on which people disagree.", "disputed"
     if any(item["set_aside"] for item in evaluation["recheck"]):

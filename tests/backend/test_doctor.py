@@ -1,17 +1,52 @@
-"""What the doctor says of a backend that Label Studio does not reach."""
+"""What the doctor says of things that a real Label Studio cannot be brought to, or not soon."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import fsspec
 import pytest
 
-from backend.doctor import Ill, _reached
+from backend import doctor
+from backend.doctor import Ill, _disk, _queue, _reached, _store, _studio
+from backend.settings import Settings
+from backend.studio import Studio
 from tests.conftest import PictureServer
 
 
 def test_a_server_that_is_down_is_told_from_one_that_label_studio_refuses(picture_server: PictureServer) -> None:
-    backend = {"url": f"{picture_server.url}/", "state": "ER", "error_message": "refused"}
+    backend = {"url": f"{picture_server.url}/", "state": "DI", "error_message": None}  # so 1.23.2 refuses
     with pytest.raises(Ill, match="nothing answers there either: start the server"):
         _reached([backend])
     picture_server.contents["/health"] = b'{"status": "UP", "model_class": "AnomalyDetector"}'
     with pytest.raises(Ill, match=r"where the server answers.*ML_BLOCK_LOCAL_IP"):
         _reached([backend])
+
+
+def test_a_host_that_is_not_label_studio(picture_server: PictureServer) -> None:
+    with pytest.raises(Ill, match=r"not as Label Studio does: change LABEL_STUDIO_URL"):
+        _studio(Studio(picture_server.url, ""))
+
+
+def test_a_bucket_that_is_not_there_is_told_and_not_made(settings: Settings, bucket: str) -> None:
+    assert _store(settings.model_copy(update={"model_dir": f"{bucket}/here"})) == f"{bucket}/here"
+    with pytest.raises(Ill, match=r"s3://nowhere/models cannot be written .*the bucket must exist.*AWS_ENDPOINT_URL"):
+        _store(settings.model_copy(update={"model_dir": "s3://nowhere/models"}))
+    assert [Path(name).name for name in fsspec.filesystem("s3", use_listings_cache=False).ls("")] == ["models"]
+
+
+def test_a_store_that_does_not_answer(settings: Settings, unreachable_bucket: str) -> None:
+    with pytest.raises(Ill, match=r"s3://models cannot be written .*AWS_ENDPOINT_URL"):
+        _store(settings.model_copy(update={"model_dir": unreachable_bucket}))
+
+
+def test_a_disk_that_is_nearly_full(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "GB free" in _disk(settings)
+    monkeypatch.setattr(doctor, "LEAST_FREE_GB", 1e9)
+    with pytest.raises(Ill, match=r"GB are free at /.*: make room there, or set DATA_DIR to a folder on a larger disk"):
+        _disk(settings)
+
+
+def test_a_folder_of_the_queue_that_cannot_be_written(settings: Settings) -> None:
+    with pytest.raises(Ill, match="change DATA_DIR or its permissions"):
+        _queue(settings.model_copy(update={"data_dir": Path("/proc/state")}))

@@ -16,12 +16,14 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.board import Board
-from backend.errors import QueueUnreachable, StudioRefused, StudioUnreachable
+from backend.errors import QueueUnreachable, StoreUnreachable, StudioRefused, StudioUnreachable
 from backend.jobs import Jobs
+from backend.labels import EXAMPLE_CONFIG
 from backend.queue import JsonSerializer
 from backend.registry import Registry
 from backend.services import Services, build_services
 from backend.settings import Settings, load_settings
+from tests.conftest import PROJECT
 
 PATIENCE = 20.0
 
@@ -215,6 +217,34 @@ def test_lasting_faults_are_told_and_not_repeated(start: Callable[[FakeTrainer],
     assert len(trainer.syncs) == 2
 
 
+def test_a_store_that_is_away_for_a_moment_costs_no_job(
+    start: Callable[[FakeTrainer], Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def current(project_id: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    faults = [StoreUnreachable("the bucket is away"), StoreUnreachable("it still is")]
+    monkeypatch.setattr(jobs._registry, "current", current)
+    jobs.request_sync(4)
+    eventually(lambda: trainer.syncs)
+
+
+def test_projects_are_looked_at_once_the_store_is_back(queued: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> list[int]:
+        raise StoreUnreachable("the bucket is away")
+
+    jobs = Jobs(queued, Registry(queued.model_dir), lambda board: FakeTrainer())  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(jobs._registry, "projects", away)
+    jobs.look_after()
+    assert jobs.waiting() == 0
+    monkeypatch.setattr(jobs._registry, "projects", lambda: [4])
+    jobs.look_after()
+    assert jobs.waiting() == 1
+
+
 def test_an_unreachable_queue_is_named() -> None:
     lonely = load_settings(queue_url="redis://127.0.0.1:1/0")
     jobs = Jobs(lonely, Registry("memory://lonely"), lambda board: None)  # type: ignore[arg-type, return-value]
@@ -239,6 +269,46 @@ def test_a_clock_that_is_set_back_delays_nothing(start: Callable[[FakeTrainer], 
     jobs.queue.put("touched:4", future)
     jobs.request_sync(4)
     eventually(lambda: trainer.syncs)
+
+
+def test_a_job_that_a_machine_with_a_clock_ahead_planned_begins_soon(
+    start: Callable[[FakeTrainer], Jobs],
+) -> None:
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    jobs.queue.put("waiting:4", time.time() + 3600)
+    jobs._sync_task.schedule(args=(4,), delay=3600)
+    eventually(lambda: jobs.look_after() or trainer.syncs)
+
+
+def test_a_job_that_a_machine_in_another_time_zone_planned_begins_soon(
+    start: Callable[[FakeTrainer], Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.jobs.BACKWARDS", 0.5)
+    trainer = FakeTrainer()
+    jobs = start(trainer)
+    with monkeypatch.context() as server:
+        server.setenv("TZ", "EST5")
+        time.tzset()
+        jobs.request_sync(4)
+    time.tzset()
+    eventually(lambda: jobs.look_after() or trainer.syncs)
+
+
+def test_steady_predictions_do_not_put_the_repair_of_a_model_off(
+    start: Callable[[FakeTrainer], Jobs], queued: Settings, promote: Callable[..., str]
+) -> None:
+    (Path(queued.model_dir) / str(PROJECT) / "versions" / promote() / "model.safetensors").write_bytes(b"damaged")
+    trainer = FakeTrainer()
+    start(trainer)
+    predictor = build_services(queued).predictor
+
+    def repaired() -> bool:
+        answer = predictor.predict(PROJECT, [{"id": 1, "data": {"image": "/1.jpg"}}], EXAMPLE_CONFIG)
+        assert "train it again" in answer.results[0]["error"]
+        return bool(trainer.syncs)
+
+    eventually(repaired)
 
 
 def test_workers_share_the_chunks_of_a_backfill_but_never_one_of_them(queued: Settings) -> None:

@@ -38,6 +38,17 @@ def photographed(picture_server: PictureServer, normal_pictures: list[Path]) -> 
             picture_server.contents[task["data"]["image"]] = normal_pictures[0].read_bytes()
 
 
+def test_a_bucket_that_is_away_is_told_and_never_the_fault_of_the_request(
+    services: Services, unreachable_bucket: str
+) -> None:
+    settings = services.settings.model_copy(update={"model_dir": unreachable_bucket})
+    client = TestClient(create_app(build_services(settings)), raise_server_exceptions=False)
+    assert client.get("/health").status_code == 200
+    answer = client.post("/setup", json={"project": f"{PROJECT}.1", "schema": EXAMPLE_CONFIG})
+    assert answer.status_code == 503
+    assert "check MODEL_DIR" in answer.json()["error"]
+
+
 def _id(request: dict[str, Any]) -> str:
     action = (request["request"] or {}).get("action") or ""
     return f"{request['label']} {request['method']} {request['path']} {action}".strip()

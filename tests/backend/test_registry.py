@@ -3,45 +3,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
-from backend.errors import UnknownVersion
+from backend.errors import StoreUnreachable, StoreUnwritable, UnknownVersion
 from backend.registry import Registry
 from model.detector import AnomalyDetector
 from model.errors import ArtifactInvalid
 from tests.conftest import make_version
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """A bucket of a real S3 server on this machine, which this process and its children find by the environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "anything")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert server.poll() is None
-            time.sleep(0.1)
-        fsspec.filesystem("s3").mkdir("models")
-        yield "s3://models"
-    server.kill()
-    server.wait()
 
 
 @pytest.fixture(params=["folder", "object store"])
@@ -92,6 +66,15 @@ def test_only_complete_versions_are_promoted(root: str, name: str) -> None:
     with pytest.raises(UnknownVersion):
         Registry(root).promote(2, name, "by mistake")
     assert Registry(root).current(2) is None
+
+
+def test_a_bucket_that_does_not_answer_is_named(unreachable_bucket: str) -> None:
+    registry = Registry(unreachable_bucket)
+    for ask in (registry.projects, lambda: registry.current(2), lambda: registry.knows(2)):
+        with pytest.raises(StoreUnreachable, match=r"cannot be read.*check MODEL_DIR"):
+            ask()
+    with pytest.raises(StoreUnwritable, match=r"cannot be written.*check MODEL_DIR"):
+        registry.store.write(b"a rule", 2, "rule.json")
 
 
 def test_backup_and_restore_as_the_page_on_operating_says(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend import configs
-from backend.errors import AreaUnusable
+from backend.errors import AreaUnusable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from backend.training import Trainer
@@ -203,3 +203,17 @@ def test_what_people_draw_is_where_the_next_model_looks_instead_of_where_the_set
     result.pop()
     assert area() == ("0,0,100,90", "")
     assert "area_task" not in services.jobs.board.news(PROJECT)
+
+
+def test_a_forgotten_project_leaves_no_thumbnails(trainer: Trainer, studio: FakeStudio, services: Services) -> None:
+    def gone(project_id: int) -> dict[str, Any]:
+        raise StudioRefused("no such project", 404)
+
+    for project_id in (PROJECT, PROJECT + 1):
+        services.thumbnails.plain("/data/upload/1.jpg", 1, key=f"{project_id}/1")
+    services.registry.remember(PROJECT)
+    services.registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
+    studio.project = gone  # type: ignore[method-assign]
+    assert trainer.sync(PROJECT) == []
+    left = [folder.name for folder in (services.settings.cache_dir / "thumbnails").iterdir()]
+    assert left == [str(PROJECT + 1)]

@@ -160,6 +160,16 @@ class Server:
         body = {"project": f"{PROJECT}.1", "schema": EXAMPLE_CONFIG}
         return str(self.api.post("/setup", json=body).json()["model_version"])
 
+    def predict(self, task_id: int) -> Json:
+        task = {"id": task_id, "data": {"image": f"/data/upload/{task_id}.jpg"}}
+        body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": [task]}
+        result: Json = self.api.post("/predict", json=body).json()["results"][0]
+        return result
+
+    def promotions(self) -> list[str]:
+        """The versions that were put in charge, the oldest first."""
+        return [row["version"] for row in self.api.get(f"/api/projects/{PROJECT}/versions").json()["promotions"]]
+
     def status(self) -> Json:
         found: Json = self.api.get(f"/api/projects/{PROJECT}").json()
         return found

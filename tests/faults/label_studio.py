@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -50,6 +52,8 @@ class FakeLabelStudio:
         self.project: Json = {"id": 4, "title": "Faults", "label_config": EXAMPLE_CONFIG, "model_version": ""}
         self.backends = [{"id": 1, "url": "http://backend:9090", "project": 4, "title": "new", "model_version": ""}]
         self.asked: list[str] = []
+        self.delay = 0.0  # seconds by which every answer is late
+        self.behind = timedelta()
         self._traps: list[Trap] = []
         self._lock = threading.RLock()
         self._server: ThreadingHTTPServer | None = None
@@ -70,6 +74,9 @@ class FakeLabelStudio:
 
             do_POST = do_PATCH = do_GET  # noqa: N815
 
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return format_datetime(studio.now(), usegmt=True)
+
             def log_message(self, *args: object) -> None:
                 pass
 
@@ -83,6 +90,9 @@ class FakeLabelStudio:
             self._server.shutdown()
             self._server.server_close()
 
+    def now(self) -> datetime:
+        return datetime.now(UTC) - self.behind
+
     # What people do
 
     def add(self, task_id: int, picture: bytes, verdict: str | None = None) -> None:
@@ -94,16 +104,16 @@ class FakeLabelStudio:
             "annotations": [],
             "predictions": [],
             "is_labeled": False,
-            "updated_at": datetime.now(UTC),
+            "updated_at": self.now(),
         }
         if verdict:
             self.label(task_id, verdict)
 
     def label(self, task_id: int, verdict: str) -> None:
         result = [{"from_name": "verdict", "type": "choices", "value": {"choices": [verdict]}}]
-        annotation = {"result": result, "completed_by": 1, "created_at": datetime.now(UTC).isoformat()}
+        annotation = {"result": result, "completed_by": 1, "created_at": self.now().isoformat()}
         with self._lock:
-            known = {"annotations": [annotation], "is_labeled": True, "updated_at": datetime.now(UTC)}
+            known = {"annotations": [annotation], "is_labeled": True, "updated_at": self.now()}
             self.tasks[task_id] |= known
 
     def versions(self) -> list[list[str]]:
@@ -138,6 +148,7 @@ class FakeLabelStudio:
         request = f"{handler.command} {handler.path}"
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         self.asked.append(request)
+        time.sleep(self.delay)
         status = self._trapped(request, after=False)
         answer: bytes = b"{}"
         if status is None:
@@ -179,7 +190,7 @@ class FakeLabelStudio:
             return {}
         if path.endswith("/import/predictions"):
             for row in body:
-                made = row | {"created_at": datetime.now(UTC).isoformat()}
+                made = row | {"created_at": self.now().isoformat()}
                 self.tasks[row["task"]]["predictions"].append(made)
             return {"created": len(body)}
         if path == f"/api/projects/{self.project['id']}":

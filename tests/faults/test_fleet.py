@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from backend.predicting import UNTRAINED
 from backend.registry import Registry
 from tests.faults.conftest import PROJECT, Fleet, eventually
-from tests.faults.label_studio import FakeLabelStudio
+from tests.faults.label_studio import PATIENCE, FakeLabelStudio
 
 
 def test_two_servers_and_three_workers_share_a_project(fleet: Fleet, studio: FakeLabelStudio) -> None:
@@ -31,6 +33,28 @@ def test_two_servers_and_three_workers_share_a_project(fleet: Fleet, studio: Fak
     assert fleet.settle(servers[1]) == version
     registry = Registry(fleet.settings["MODEL_DIR"])
     assert len(registry.versions(PROJECT)) == 1
+
+
+def test_a_fleet_keeps_its_models_in_a_bucket(fleet: Fleet, studio: FakeLabelStudio, bucket: str) -> None:
+    access = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    fleet.settings |= access | {"MODEL_DIR": f"{bucket}/fleet"}
+    servers = [fleet.server(), fleet.server()]
+    worker = fleet.worker()
+    with studio.holding("GET /data/upload") as training:
+        assert servers[0].version() == UNTRAINED
+        training.wait()
+        worker.kill()
+        for number in range(2):
+            fleet.worker(f"worker{number}")
+        first = fleet.settle(servers[1])
+    assert [server.predict(9)["model_version"] for server in servers] == [first, first]
+    for task_id in (7, 8):
+        studio.label(task_id, "normal")
+    assert servers[0].hook() == 200
+    second = fleet.settle(servers[1], lambda version: version != first)
+    assert [server.predict(9)["model_version"] for server in servers] == [second, second]
+    assert Registry(fleet.settings["MODEL_DIR"]).current(PROJECT) == second
+    assert servers[0].promotions() == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +79,47 @@ def test_a_worker_is_killed(request_: str, after: bool, fleet: Fleet, studio: Fa
     registry = Registry(fleet.settings["MODEL_DIR"])
     assert [known.name for known in registry.versions(PROJECT)] == [version]
     assert [promotion["version"] for promotion in registry.promotions(PROJECT)] == [version]
+
+
+def test_workers_die_one_after_the_other_before_a_file_is_in_place(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    registry = Registry(fleet.settings["MODEL_DIR"])
+    for file, complete in (("model.safetensors", 0), ("manifest.json", 0), ("current.json", 1), ("pushed-", 1)):
+        assert server.version() == UNTRAINED
+        worker = fleet.worker(DIES_BEFORE=file)
+        worker.join(PATIENCE)
+        assert worker.exitcode == -signal.SIGKILL
+        assert len(registry.versions(PROJECT)) == complete
+    version = server.version()
+    assert version != UNTRAINED
+    fleet.worker()
+    assert fleet.settle(server) == version
+    assert [known.name for known in registry.versions(PROJECT)] == [version]
+    assert server.promotions() == [version]
+
+
+def test_workers_die_while_a_version_replaces_another(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server, worker = fleet.server(), fleet.worker()
+    first = fleet.settle(server)
+    worker.kill()
+    worker = fleet.worker(DIES_BEFORE="current.json")
+    for task_id in (7, 8):
+        studio.label(task_id, "normal")
+    server.hook("START_TRAINING")
+    worker.join(PATIENCE)
+    registry = Registry(fleet.settings["MODEL_DIR"])
+    assert len(registry.versions(PROJECT)) == 2
+    assert server.version() == first
+    assert server.predict(9)["model_version"] == first
+    with studio.holding("POST /api/projects/4/import") as pushing:
+        worker = fleet.worker()
+        pushing.wait()
+        assert [] in studio.versions()
+        worker.kill()
+        fleet.worker()
+        second = fleet.settle(server, lambda version: version != first)
+    assert [known.name for known in registry.versions(PROJECT)] == [first, second]
+    assert server.promotions() == [first, second]
 
 
 def test_a_server_is_killed_after_it_has_taken_an_event(fleet: Fleet, studio: FakeLabelStudio) -> None:

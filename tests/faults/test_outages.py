@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from backend.labels import EXAMPLE_CONFIG
 from backend.predicting import UNTRAINED
 from backend.services import build_services
 from backend.settings import load_settings
-from tests.faults.conftest import PROJECT, Fleet, Redis, Server, eventually
+from tests.faults.conftest import PROJECT, Fleet, Redis, eventually
 from tests.faults.label_studio import FakeLabelStudio
-
-
-def ask(server: Server, task: dict[str, object]) -> dict[str, object]:
-    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": [task]}
-    result: dict[str, object] = server.api.post("/predict", json=body).json()["results"][0]
-    return result
 
 
 @pytest.mark.parametrize("forgets", [False, True], ids=["restarted", "come back empty"])
@@ -37,7 +31,7 @@ def test_redis_goes_away_and_comes_back(
         assert server.hook() == 503
         assert server.is_up()
         assert server.version() == first
-        assert ask(server, {"id": 9, "data": {"image": "/data/upload/9.jpg"}})["result"]
+        assert server.predict(9)["result"]
         assert "queue" in server.status()["message"]
         if forgets:
             shutil.rmtree(tmp_path / "appendonlydir")
@@ -79,6 +73,45 @@ def test_label_studio_is_restarted_in_the_middle(fleet: Fleet, studio: FakeLabel
     fleet.settle(server)
 
 
+def test_label_studio_is_slow(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    studio.delay = 0.5
+    fleet.worker(BACKFILL_CHUNK="100")
+    assert server.version() == UNTRAINED
+    eventually(lambda: studio.asked, "a first question")
+    assert server.is_up()
+    assert server.hook() == 200
+    version = fleet.settle(server)
+    assert server.promotions() == [version]
+
+
+def test_label_studio_hangs_until_the_worker_gives_up(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker(ANSWER_SECONDS="1", MEDIA_TIMEOUT="1")
+    requests = ("GET /api/tasks", "GET /data/upload", "PATCH /api/ml")
+    with ExitStack() as held:
+        hanging = [held.enter_context(studio.holding(request)) for request in requests]
+        assert server.version() == UNTRAINED
+        for request in hanging:
+            request.wait()
+            assert server.is_up()
+            assert server.hook() == 200
+        version = fleet.settle(server)
+    assert server.promotions() == [version]
+
+
+def test_predictions_that_label_studio_stores_too_late_do_not_stay_twice(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker(ANSWER_SECONDS="1")
+    with studio.holding("POST /api/projects/4/import") as late:
+        assert server.version() == UNTRAINED
+        late.wait()
+        version = fleet.settle(server)
+    eventually(lambda: [version, version] in studio.versions(), "that they are stored after all")
+    assert server.hook() == 200
+    assert fleet.settle(server) == version
+
+
 def test_the_disk_is_full_and_then_is_not(fleet: Fleet, studio: FakeLabelStudio) -> None:
     server = fleet.server()
     worker = fleet.worker(LARGEST_FILE="20000")
@@ -86,7 +119,7 @@ def test_the_disk_is_full_and_then_is_not(fleet: Fleet, studio: FakeLabelStudio)
     eventually(lambda: "cannot be written" in str(server.status()["error"]), "that it is told")
     assert server.version() == UNTRAINED
     models = Path(fleet.settings["MODEL_DIR"])
-    assert list(models.rglob("*.partial")) == []
+    eventually(lambda: not list(models.rglob("*.partial")), "that what a try has begun is gone")
     assert list(models.rglob("manifest.json")) == []
     worker.kill()
     fleet.worker()
@@ -105,9 +138,8 @@ def test_a_damaged_model_is_trained_again(damage: str, fleet: Fleet, studio: Fak
     else:
         path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"\0" * len(whole))
     other = fleet.server()
-    task = {"id": 9, "data": {"image": "/data/upload/9.jpg"}}
-    assert not ask(other, task)["result"]
-    eventually(lambda: ask(other, task)["result"], "a prediction by the model that was trained again")
+    assert not other.predict(9)["result"]
+    eventually(lambda: other.predict(9)["result"], "a prediction by the model that was trained again")
     assert other.version() == version
 
 

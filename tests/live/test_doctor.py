@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from backend.labels import EXAMPLE_CONFIG
@@ -88,6 +89,21 @@ def test_each_mistake_in_the_settings_is_named(patient: Patient, settings: dict[
     code, said = patient.examine(**settings)
     assert code != 0
     assert advice in said
+
+
+def test_legacy_tokens_that_the_organisation_does_not_allow(patient: Patient) -> None:
+    studio = patient.studio
+    access = studio.call("POST", "/api/token/refresh", json={"refresh": studio.personal_token()})["access"]
+    with httpx.Client(base_url=studio.url, headers={"Authorization": f"Bearer {access}"}, timeout=30) as owner:
+        allowed = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": False}
+        assert owner.post("/api/jwt/settings", json=allowed).is_success
+        try:
+            code, said = patient.examine()
+        finally:
+            assert owner.post("/api/jwt/settings", json=allowed | {"legacy_api_tokens_enabled": True}).is_success
+    assert code == 1
+    assert "switch Legacy Tokens on under Organization, API Tokens Settings" in said
+    assert "set LABEL_STUDIO_API_KEY" in said
 
 
 def test_each_mistake_in_label_studio_is_named(patient: Patient) -> None:

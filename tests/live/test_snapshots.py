@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -204,7 +206,8 @@ def test_a_damaged_or_foreign_snapshot_is_read_anew(project: Project) -> None:
     store = project.looker._store
     whole = store.read(project.id, snapshots.FOLDER, snapshots.FILE)
     assert whole
-    for content in (whole[:100], b"", b"\x1f\x8b nonsense"):
+    of_another_release = json.dumps(json.loads(gzip.decompress(whole)) | {"format": snapshots.FORMAT + 1})
+    for content in (whole[:100], b"", b"\x1f\x8b nonsense", gzip.compress(of_another_release.encode())):
         store.write(content, project.id, snapshots.FOLDER, snapshots.FILE)
         assert project.look()[1] == TASKS
     assert project.look()[1] == 0
