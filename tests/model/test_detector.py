@@ -107,7 +107,7 @@ def test_a_tolerant_detector_knows_its_pictures_in_other_light(normal_pictures: 
     pictures = [read_image(path).image for path in normal_pictures[:8]]
     changed = [ALTERATIONS[alteration](picture) for alteration in config.alterations for picture in pictures]
     before, after = (np.mean([found.raw_score for found in which.predict(changed)]) for which in (strict, usual))
-    assert after < 0.85 * before
+    assert after < 0.9 * before
 
 
 def test_altered_pictures_are_hidden_with_their_own() -> None:

@@ -53,7 +53,7 @@ def test_a_remembered_patch_is_no_distance_away() -> None:
 def test_far_from_all_rows_the_nearest_explains_a_patch() -> None:
     bank = MemoryBank(points(50), torch.arange(50))
     patches = points(20) + 3
-    assert torch.allclose(bank.residuals(patches, 1.0), bank.distances(patches), atol=1e-3)
+    assert torch.allclose(bank.residuals(patches, 1.0), bank.distances(patches), atol=0.1)  # of about 30
 
 
 def test_with_a_narrow_kernel_the_nearest_always_does() -> None:
@@ -69,7 +69,7 @@ def test_among_many_rows_their_noise_averages_out() -> None:
     typical = float(bank.distances(patches).square().median())
     closer = bank.residuals(patches, 0.4 * typical) / bank.distances(patches)
     assert closer.max() < 1
-    assert closer.median() < 0.85
+    assert closer.median() < 0.9
 
 
 def test_hidden_rows_explain_nothing() -> None:
