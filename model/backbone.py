@@ -32,10 +32,15 @@ SHORTEST = 1e-6
 
 
 class LayerWeights(NamedTuple):
-    """How much a layer counts: deep ones tell best whether a picture is abnormal, fine ones where."""
+    """How much a layer counts: deep ones tell best whether a picture is abnormal, fine ones where.
+
+    kernel: width of the kernel by which remembered patches explain a new one, in typical squared distances between a
+    normal patch and the nearest remembered one; 0 leaves it to the nearest alone.
+    """
 
     score: float
     place: float
+    kernel: float = 0.0
 
 
 class PatchNetwork(nn.Module):
@@ -223,7 +228,8 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
     return _VitMaps(vit)
 
 
-FINE, MIDDLE, DEEP = LayerWeights(0.5, 1.0), LayerWeights(1.0, 0.5), LayerWeights(1.0, 0.25)
+KERNEL = 0.3
+FINE, MIDDLE, DEEP = LayerWeights(0.5, 1.0), LayerWeights(1.0, 0.5, KERNEL), LayerWeights(1.0, 0.25, KERNEL)
 
 
 def _lite(variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str) -> Recipe:

@@ -25,11 +25,9 @@ Tick = Callable[[], None]
 PROFILE_SHRINKAGE = 50
 PROFILE_SMOOTHING = 5
 SMALLEST_SPREAD = 1e-6
-BANDWIDTH = 0.3
-"""Of the kernel, in typical squared distances between a normal patch and the nearest that is remembered."""
 SMALLEST_BANDWIDTH = 1e-6
 MEASURED = 10
-"""So many pictures tell what is typical."""
+"""So many pictures tell how far a normal patch typically is from the nearest remembered one."""
 
 
 class Maps(NamedTuple):
@@ -46,9 +44,9 @@ class Maps(NamedTuple):
 class LayerMemory:
     """One layer's memory.
 
-    bandwidth: of the kernel by which the bank explains a patch. spread: standard deviation of the distances over the
-    normal pictures. Distances of different layers come in different units, so each layer's are divided by it before
-    they are added up.
+    bandwidth: of the kernel by which the bank explains a patch; 0 for the nearest row alone. spread: standard deviation
+    of the distances over the normal pictures. Distances of different layers come in different units, so each layer's
+    are divided by it before they are added up.
     """
 
     bank: MemoryBank
@@ -62,8 +60,9 @@ class LayerMemory:
         hidden: a picture whose patches to leave out, as if it had never been seen.
         """
         rows = patches.flatten(0, 1).float()
-        residuals = self.bank.residuals(rows, self.bandwidth, _rows_of(self.bank, hidden))
-        return residuals.reshape(patches.shape[:2]) / self.spread
+        mask = _rows_of(self.bank, hidden)
+        found = self.bank.residuals(rows, self.bandwidth, mask) if self.bandwidth else self.bank.distances(rows, mask)
+        return found.reshape(patches.shape[:2]) / self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def _measure(
     bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor, weights: LayerWeights, tick: Tick
 ) -> tuple[LayerMemory, Tensor]:
     """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
-    bandwidth = _bandwidth(bank, maps, inside)
+    bandwidth = _bandwidth(bank, maps, inside, weights.kernel) if weights.kernel else 0.0
     unscaled = LayerMemory(bank, bandwidth, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, layer in enumerate(maps):
@@ -161,11 +160,11 @@ def _measure(
     return LayerMemory(bank, bandwidth, spread, weights), distances / spread
 
 
-def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor) -> float:
+def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor, kernel: float) -> float:
     """From how far the patches of some pictures are from the nearest of the others."""
     chosen = range(0, len(maps), max(1, len(maps) // MEASURED))
     nearest = [bank.distances(maps[index][inside].float(), _rows_of(bank, index)) for index in chosen]
-    return max(BANDWIDTH * float(torch.cat(nearest).square().median()), SMALLEST_BANDWIDTH)
+    return max(kernel * float(torch.cat(nearest).square().median()), SMALLEST_BANDWIDTH)
 
 
 def _rows_of(bank: MemoryBank, picture: int | None) -> Tensor | None:
