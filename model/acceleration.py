@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_tracing = threading.Lock()
+"""PyTorch follows one network at a time in a process, whatever the thread."""
+
 
 def is_available() -> bool:
     """Whether OpenVINO is installed."""
@@ -50,7 +53,7 @@ def import_openvino() -> Any:
 
 def convert(network: nn.Module, example: Tensor) -> Any:
     """OpenVINO's form of a network. example: an input of the shape that it is for."""
-    with warnings.catch_warnings():
+    with _tracing, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that sizes become constants, as they should; that tracing is old
         return import_openvino().convert_model(network, example_input=example)
 

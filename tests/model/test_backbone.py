@@ -130,6 +130,14 @@ def test_openvino_serves_many_threads_at_once(batch: torch.Tensor) -> None:
             )
 
 
+def test_networks_may_be_compiled_at_once(batch: torch.Tensor) -> None:
+    """The worker's and the server's, under label-studio-ml in one process."""
+    backbones = [load_backbone("efficientnet_lite0", device="cpu") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(lambda backbone: backbone.embed(batch), backbones)
+    assert all(torch.equal(a, b) for other in others for a, b in zip(other[0], first[0], strict=True))
+
+
 @pytest.mark.usefixtures("plain_torch")
 def test_nothing_in_it_can_be_trained() -> None:
     network = network_of("efficientnet_lite0")
