@@ -13,7 +13,7 @@ from typing import Any
 
 from backend.dataset import Task
 from backend.errors import AreaUnusable
-from backend.labels import LabelConfig
+from backend.labels import LabelConfig, is_rectangle
 from model.area import Area, Rectangle, write_rectangles
 
 Json = dict[str, Any]
@@ -36,7 +36,10 @@ def drawn_area(tasks: Iterable[Task], config: LabelConfig) -> DrawnArea | None:
     if newest is None:
         return None
     _, task_id, result = newest
-    roi, ignore = (write_rectangles(_rectangles(result, labels)) for labels in (config.roi, config.ignore))
+    roi, ignore = (
+        write_rectangles(_upright(item) for item in result if is_rectangle(item, meant))
+        for meant in (config.roi, config.ignore)
+    )
     try:
         return DrawnArea(task_id, Area(roi, ignore))
     except ValueError as error:
@@ -50,15 +53,6 @@ def _drawings(tasks: Iterable[Task], config: LabelConfig) -> Iterator[tuple[str,
             result = [item for item in annotation.get("result") or () if config.is_area(item)]
             if result and not annotation.get("was_cancelled"):
                 yield str(annotation.get("updated_at") or annotation.get("created_at") or ""), task["id"], result
-
-
-def _rectangles(result: Iterable[Json], labels: Iterable[tuple[str, str]]) -> list[Rectangle]:
-    meant = set(labels)
-    return [
-        _upright(item)
-        for item in result
-        if not meant.isdisjoint((item["from_name"], label) for label in item["value"]["rectanglelabels"])
-    ]
 
 
 def _upright(item: Json) -> Rectangle:

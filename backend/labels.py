@@ -90,8 +90,7 @@ class LabelConfig:
 
     def is_area(self, item: dict[str, Any]) -> bool:
         """Whether an item of an annotation's result is a rectangle that says where to look in all pictures."""
-        drawn = {(item.get("from_name"), label) for label in (item.get("value") or {}).get("rectanglelabels") or ()}
-        return not drawn.isdisjoint(self.roi + self.ignore)
+        return is_rectangle(item, self.roi + self.ignore)
 
 
 def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels: Sequence[str] = ()) -> LabelConfig:
@@ -121,6 +120,12 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
                 ignore=tuple(_area_labels(root, image.get("name", ""), IGNORE_NAMES)),
             )
     raise _unusable("it has no Choices on the image in which one choice means normal and one abnormal")
+
+
+def is_rectangle(item: dict[str, Any], meant: Iterable[tuple[str, str]]) -> bool:
+    """Whether an item of a result is a rectangle with one of the meant labels, each named with its control."""
+    labels = (item.get("value") or {}).get("rectanglelabels") or ()
+    return not {(item.get("from_name"), label) for label in labels}.isdisjoint(meant)
 
 
 def _parse_xml(xml: str) -> ElementTree.Element:
