@@ -14,7 +14,7 @@ from backend.services import Services
 from backend.settings import WEBHOOK_HEADER
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     found: Services = request.app.state.services
     return found
 
@@ -44,7 +44,7 @@ def may_change(user: str, parts: Services) -> bool:
     return user == parts.settings.basic_auth_user
 
 
-def check_webhook(request: Request, parts: Parts, credentials: Credentials) -> None:
+async def check_webhook(request: Request, parts: Parts, credentials: Credentials) -> None:
     """Events of Label Studio carry no password; the backend gives its webhook a secret header instead."""
     secret = parts.settings.webhook_secret.get_secret_value()
     if not secret:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
+from anyio import fail_after, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 CONFIG_UNUSABLE = 422
+WEBHOOK_SECONDS = 0.7
 RETRY_AFTER = "5"
 KNOWN_ACTIONS = frozenset(
     f"{what}_{how}"
@@ -144,13 +147,21 @@ def versions(parts: Parts) -> Json:
     return {"versions": parts.registry.names()}
 
 
-def webhook(body: WebhookRequest, parts: Parts) -> Json:
-    """A hint that something changed; whatever it was, the project is brought up to date soon."""
+async def webhook(body: WebhookRequest, parts: Parts) -> Json:
+    """A hint that something changed; whatever it was, the project is brought up to date soon.
+
+    Label Studio waits for one second. A queue that takes longer may still take the hint afterwards.
+    """
     if "id" not in body.project:
         return {"status": "ignored", "detail": f"{body.action} names no project"}
     project_id = _project_id(body.project["id"])
     parts.measures.webhooks.labels(body.action if body.action in KNOWN_ACTIONS else "other").inc()
-    parts.jobs.request_sync(project_id, force=body.action == "START_TRAINING")
+    ask = partial(parts.jobs.request_sync, project_id, force=body.action == "START_TRAINING")
+    try:
+        with fail_after(WEBHOOK_SECONDS):
+            await to_thread.run_sync(ask, abandon_on_cancel=True)
+    except TimeoutError as error:
+        raise QueueUnreachable(f"the job queue did not answer within {WEBHOOK_SECONDS} s") from error
     return {"status": "queued", "job": f"project-{project_id}"}
 
 

@@ -59,5 +59,6 @@ def open_queue(settings: Settings) -> Huey:
     if settings.embedded:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         return Huey(NAME, storage_class=FileStorage, filename=str(settings.data_dir / "queue.db"), **common)
-    pool = ConnectionPool.from_url(settings.queue_url, socket_connect_timeout=RESPONSE_SECONDS)
+    patience = {"socket_connect_timeout": RESPONSE_SECONDS, "socket_timeout": RESPONSE_SECONDS}
+    pool = ConnectionPool.from_url(settings.queue_url, **patience)
     return PriorityRedisExpireHuey(NAME, connection_pool=pool, **common)

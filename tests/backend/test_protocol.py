@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from tests.conftest import PROJECT, PictureServer
 REQUESTS = [
     json.loads(line) for line in (Path(__file__).parent / "label_studio_requests.jsonl").read_text().splitlines()
 ]
+LABEL_STUDIO_WAITS = 1.0
+"""Seconds for a webhook to be answered."""
 PREDICTS = [request for request in REQUESTS if request["path"] == "/predict"]
 
 
@@ -195,6 +198,18 @@ def test_it_starts_and_answers_while_nothing_else_can_be_reached(settings: Any) 
     assert "queue cannot be reached" in status["message"]
     event = {"action": "ANNOTATION_CREATED", "project": {"id": 7}}
     assert client.post("/webhook", json=event).status_code == 503
+
+
+def test_label_studio_never_waits_for_a_queue_that_hangs(settings: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        values = _values(settings) | {"queue_url": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"}
+        client = TestClient(create_app(build_services(load_settings(**values))))
+        asked_at = time.monotonic()
+        answer = client.post("/webhook", json={"action": "ANNOTATION_CREATED", "project": {"id": 7}})
+        assert time.monotonic() - asked_at < LABEL_STUDIO_WAITS
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert "queue did not answer" in answer.json()["error"]
 
 
 def _values(settings: Any) -> dict[str, Any]:
