@@ -76,9 +76,11 @@ class Board:
         self._queue.put(_backfill_key(project_id), {"version": version, "run": run, "total": total})
         return run
 
-    def count_backfill(self, run: str, count: int) -> None:
-        """Tells that so many more are done. Any number of workers may count at once."""
-        self._queue.storage.incr(run, count)
+    def count_backfill(self, project_id: int, run: str, count: int) -> bool:
+        """Tells that so many more are done; whether these were the last. Any number of workers may count at once."""
+        done = int(self._queue.storage.incr(run, count))
+        started = self._queue.get(_backfill_key(project_id), peek=True) or {}
+        return started.get("run") == run and done >= started["total"]
 
     def _backfill(self, project_id: int) -> Json | None:
         started = self._read(_backfill_key(project_id))

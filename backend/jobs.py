@@ -65,6 +65,7 @@ class Jobs:
         self._missed = True
         self._sync_task = self.queue.task(name="sync", priority=SYNC_PRIORITY)(self._sync)
         self._backfill_task = self.queue.task(name="backfill", priority=BACKFILL_PRIORITY)(self._backfill)
+        self._look_again_task = self.queue.task(name="look again", priority=BACKFILL_PRIORITY)(self._look_again)
         every = crontab(minute=f"*/{settings.reconcile_minutes}")
         self.queue.periodic_task(every, name="reconcile")(self.reconcile)
 
@@ -231,13 +232,27 @@ class Jobs:
     def _backfill(self, project_id: int, version: str, block: int, task_ids: list[int], run: str) -> None:
         def work(trainer: Trainer, lease: Lease) -> None:
             trainer.backfill(project_id, version, task_ids, check=lease.check)
-            self.board.count_backfill(run, len(task_ids))
+            if self.board.count_backfill(project_id, run, len(task_ids)):
+                self._look_again_task(project_id)
 
         def again(delay: float) -> None:
             self._backfill_task.schedule(args=(project_id, version, block, task_ids, run), delay=delay)
 
         with self._noticing():
             self._alone(f"project:{project_id}:block:{block}", project_id, work, again)
+
+    def _look_again(self, project_id: int) -> None:
+        """Takes in what a backfill has pushed. It asks for no backfill, so that none can follow another for ever."""
+
+        def work(trainer: Trainer, lease: Lease) -> None:
+            if self.queue.get(waiting_key(project_id), peek=True) is None:  # otherwise the next sync does it
+                trainer.look_again(project_id)
+
+        def again(delay: float) -> None:
+            self._look_again_task.schedule(args=(project_id,), delay=delay)
+
+        with self._noticing():
+            self._alone(f"project:{project_id}", project_id, work, again)
 
     def _alone(
         self,

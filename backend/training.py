@@ -122,6 +122,17 @@ class Trainer:
             self._push(project_id, tasks, predictions)
             self._snapshots.note_pushed(project_id, self._cut(config), predictions)
 
+    def look_again(self, project_id: int) -> None:
+        """Takes in the predictions that were pushed: the newest pictures, drift, and which to judge next."""
+        current = self._current(project_id)
+        if current is None:
+            return
+        config = self._settings.label_config(self._studio.project(project_id)["label_config"])
+        tasks = self._snapshots.look(project_id, self._cut(config))
+        dataset = build_dataset(tasks, config, self._settings.group_key)
+        self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
+        self._board.post(project_id, suggested=doubtful(tasks, config, current.name))
+
     # Steps
 
     def _suggest(

@@ -34,6 +34,7 @@ class FakeTrainer:
     def __init__(self) -> None:
         self.syncs: list[tuple[int, bool]] = []
         self.backfills: list[tuple[int, str, list[int]]] = []
+        self.looked_again: list[int] = []
         self.to_fill: list[int] = []
         self.faults: list[Exception] = []
         self.running = 0
@@ -52,6 +53,9 @@ class FakeTrainer:
 
     def backfill(self, project_id: int, version: str, task_ids: list[int], *, check: Any = None) -> None:
         self.backfills.append((project_id, version, task_ids))
+
+    def look_again(self, project_id: int) -> None:
+        self.looked_again.append(len(self.backfills))
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +172,7 @@ def test_a_backfill_comes_in_chunks(start: Callable[[FakeTrainer], Jobs], queued
     jobs.request_sync(4)
     eventually(lambda: len(trainer.backfills) == 3 and not jobs.board.is_pending(4))
     assert sorted(len(ids) for _, _, ids in trainer.backfills) == [50, 200, 200]
+    eventually(lambda: trainer.looked_again == [3])
 
 
 @pytest.mark.parametrize("fault", [StudioUnreachable("down"), StudioRefused("busy", 502)])
@@ -341,4 +346,4 @@ def test_news_of_two_workers_do_not_undo_each_other(queued: Settings) -> None:
 
 def count(jobs: Jobs, run: str, name: str, number: int) -> None:
     jobs.board.post(4, **{name: number})
-    jobs.board.count_backfill(run, 1)
+    jobs.board.count_backfill(4, run, 1)

@@ -177,6 +177,25 @@ def test_with_a_model_the_doubtful_pictures_are_suggested(
     assert [row["task_id"] for row in services.jobs.board.suggested(PROJECT)] == [9, 8, 7]
 
 
+def test_what_was_pushed_is_taken_in_without_another_event(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.look_again(PROJECT)
+    assert services.jobs.board.suggested(PROJECT) == []
+    studio.wait_with(7)
+    trainer.sync(PROJECT)
+    version = str(services.registry.current(PROJECT))
+    assert services.jobs.board.suggested(PROJECT) == []
+    studio.labelled.pop()
+    studio.wait_with(7, model_version=version, score=0.4)
+    trainer.look_again(PROJECT)
+    assert [row["task_id"] for row in services.jobs.board.suggested(PROJECT)] == [7]
+    evaluation = services.registry.evaluation(PROJECT, version)
+    assert evaluation is not None
+    assert evaluation["newest"] == []  # no verdict
+    assert [found.name for found in services.registry.versions(PROJECT)] == [version]
+
+
 def test_what_people_draw_is_where_the_next_model_looks_instead_of_where_the_settings_say(
     studio: FakeStudio, services: Services
 ) -> None:
