@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## Start Label Studio with the backend and pictures; IM
 	@$(BIN)/label-studio-anomaly demo $(if $(IMAGES),"$(IMAGES)") $(DEMO_ARGS)
 
 test: $(VENV)/.developing ## Run every test, those with a real Label Studio and a real browser too
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
 
 bench: $(VENV)/.developing ## Measure accuracy, false alarms and speed on the data sets in ANOMALY_DATA
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
