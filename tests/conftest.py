@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import fsspec
+import httpx
 import pytest
 
 from backend.dataset import Dataset
@@ -102,6 +106,36 @@ def bucket() -> Iterator[str]:
         yield "s3://models"
     server.kill()
     server.wait()
+
+
+@pytest.fixture(scope="session")
+def reading_key(bucket: str) -> dict[str, str]:
+    """The key of a user of the S3 server who may read and not write."""
+    iam = boto3.client("iam")
+    reading = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [reading]})
+    iam.create_user(UserName="reader")
+    iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=policy)
+    key: dict[str, str] = iam.create_access_key(UserName="reader")["AccessKey"]
+    return key
+
+
+@pytest.fixture
+def read_only_bucket(bucket: str, reading_key: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    kind = fsspec.get_filesystem_class("s3")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", reading_key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", reading_key["SecretAccessKey"])
+    kind.clear_instance_cache()
+    _check_rights_after("0")
+    yield bucket
+    _check_rights_after("inf")
+    kind.clear_instance_cache()
+
+
+def _check_rights_after(requests: str) -> None:
+    """From how many requests on the S3 server asks for rights."""
+    url = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+    httpx.post(url, content=requests, headers={"Content-Type": "text/plain"}).raise_for_status()
 
 
 @pytest.fixture

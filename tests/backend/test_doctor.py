@@ -35,6 +35,11 @@ def test_a_bucket_that_is_not_there_is_told_and_not_made(settings: Settings, buc
     assert [Path(name).name for name in fsspec.filesystem("s3", use_listings_cache=False).ls("")] == ["models"]
 
 
+def test_keys_that_may_only_read_a_bucket(settings: Settings, read_only_bucket: str) -> None:
+    with pytest.raises(Ill, match=r"s3://models cannot be written \(Access Denied\).*may write"):
+        _store(settings.model_copy(update={"model_dir": read_only_bucket}))
+
+
 def test_a_store_that_does_not_answer(settings: Settings, unreachable_bucket: str) -> None:
     with pytest.raises(Ill, match=r"s3://models cannot be written .*AWS_ENDPOINT_URL"):
         _store(settings.model_copy(update={"model_dir": unreachable_bucket}))

@@ -52,6 +52,15 @@ def test_a_bucket_that_is_away_is_told_and_never_the_fault_of_the_request(
     assert "check MODEL_DIR" in answer.json()["error"]
 
 
+def test_a_bucket_that_only_may_be_read_is_told(services: Services, read_only_bucket: str) -> None:
+    settings = services.settings.model_copy(update={"model_dir": read_only_bucket})
+    client = TestClient(create_app(build_services(settings)), raise_server_exceptions=False)
+    answer = client.post("/setup", json={"project": f"{PROJECT}.1", "schema": EXAMPLE_CONFIG})
+    assert answer.status_code == 503
+    assert "Access Denied" in answer.json()["error"]
+    assert "right to write" in answer.json()["error"]
+
+
 def _id(request: dict[str, Any]) -> str:
     action = (request["request"] or {}).get("action") or ""
     return f"{request['label']} {request['method']} {request['path']} {action}".strip()
