@@ -114,7 +114,9 @@ def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise StoreUnwritable(f"{path} cannot be written: {error}; make room, or check MODEL_DIR and the right to write there") from error
+        raise StoreUnwritable(
+            f"{path} cannot be written: {error}; make room, or check MODEL_DIR and the right to write there"
+        ) from error
 
 
 def _replace(path: Path, content: bytes) -> None:

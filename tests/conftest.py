@@ -16,7 +16,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import fsspec
 import httpx
 import pytest
@@ -111,6 +110,8 @@ def bucket() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def reading_key(bucket: str) -> dict[str, str]:
     """The key of a user of the S3 server who may read and not write."""
+    import boto3  # comes with the S3 server
+
     iam = boto3.client("iam")
     reading = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [reading]})

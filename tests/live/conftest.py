@@ -69,6 +69,22 @@ class LiveStudio:
             ]
             self.call("POST", f"/api/projects/{project}/import", files=files)
 
+    def learned_project(
+        self, title: str, config: str, backend: LiveBackend, normal: Sequence[Path], others: Sequence[Path]
+    ) -> tuple[int, Json]:
+        """A project whose `normal` pictures (whole-1.jpg on) a person has tagged and the backend has learned, beside
+        `others` (other-1.jpg on); and its status."""
+        project = self.create_project(title, config)
+        named = {f"whole-{number}.jpg": path for number, path in enumerate(normal, 1)}
+        named |= {f"other-{number}.jpg": path for number, path in enumerate(others, 1)}
+        self.upload(project, [(name, path.read_bytes()) for name, path in named.items()])
+        for task in self.tasks(project):
+            if "whole-" in task["data"]["image"]:
+                self.annotate(task, "normal")
+        self.call("POST", "/api/ml", json={"project": project, "url": backend.url, "title": "anomalies"})
+        status = backend.wait(project, lambda status: status["model_normals"] == len(normal), "a model of them")
+        return project, status
+
     def tasks(self, project: int) -> list[Json]:
         params = {"project": project, "fields": "all", "page_size": 1000}
         found: list[Json] = self.call("GET", "/api/tasks", params=params)["tasks"]

@@ -20,15 +20,9 @@ def test_the_model_looks_where_a_person_has_drawn_a_rectangle(
     abnormal_pictures: list[Path],
 ) -> None:
     backend = start_backend()
-    project = studio.create_project("area", (configs.FOLDER / "verdict_regions_area.xml").read_text())
-    pictures = [(f"whole{number}.jpg", one.read_bytes()) for number, one in enumerate(normal_pictures[:10])]
-    pictures += [(f"cracked{number}.jpg", one.read_bytes()) for number, one in enumerate(abnormal_pictures[:5])]
-    studio.upload(project, pictures)
-    whole = [task for task in studio.tasks(project) if "whole" in task["data"]["image"]]
-    for task in whole:
-        studio.annotate(task, "normal")
-    studio.call("POST", "/api/ml", json={"project": project, "url": backend.url, "title": "anomalies"})
-    before = backend.wait(project, lambda status: status["model_normals"] == 10, "a model of ten normal pictures")
+    config = (configs.FOLDER / "verdict_regions_area.xml").read_text()
+    project, before = studio.learned_project("area", config, backend, normal_pictures[:10], abnormal_pictures[:5])
+    whole = [task for task in studio.tasks(project) if "whole-" in task["data"]["image"]]
     assert before["area_task"] is None
 
     page.goto(f"{studio.url}/projects/{project}/data?task={whole[0]['id']}")

@@ -33,15 +33,10 @@ def test_a_person_sees_what_the_config_asks_for(
     normal_pictures: list[Path],
     abnormal_pictures: list[Path],
 ) -> None:
-    project = studio.create_project(path.stem, path.read_text())
-    pictures = [(f"whole{number}.jpg", one.read_bytes()) for number, one in enumerate(normal_pictures[:10])]
-    studio.upload(project, [*pictures, ("cracked.jpg", abnormal_pictures[0].read_bytes())])
-    for task in studio.tasks(project):
-        if "whole" in task["data"]["image"]:
-            studio.annotate(task, "normal")
-    studio.call("POST", "/api/ml", json={"project": project, "url": backend.url, "title": "anomalies"})
-    backend.wait(project, lambda status: status["model_normals"] == 10, "a model of ten normal pictures")
-    cracked = next(task for task in studio.tasks(project) if "cracked" in task["data"]["image"])
+    project, _ = studio.learned_project(
+        path.stem, path.read_text(), backend, normal_pictures[:10], abnormal_pictures[:1]
+    )
+    cracked = next(task for task in studio.tasks(project) if "other-" in task["data"]["image"])
     result = cracked["predictions"][0]["result"]
     page.goto(f"{studio.url}/projects/{project}/data?task={cracked['id']}")
     expect(page.locator("input[name=abnormal]").first).to_be_checked(timeout=60_000)
