@@ -7,8 +7,9 @@ import logging
 import os
 import posixpath
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 HIGHEST_ID = 2**63 - 1
+PARTIAL = ".partial"
+LEFT_SECONDS = 3600
+"""No file takes so long to write."""
 
 
 class Store:
@@ -83,6 +87,15 @@ class Store:
             self._fs.rm(path, recursive=True)
         self._fs.invalidate_cache()
 
+    def sweep(self, project_id: int) -> None:
+        """Deletes what killed processes left half written in a folder; object stores leave nothing."""
+        if not isinstance(self._fs, LocalFileSystem):
+            return
+        for left in Path(self._path(project_id)).rglob(f"*{PARTIAL}"):
+            with suppress(OSError):  # it was finished in this moment
+                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink()
+
     def _list(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()
         try:
@@ -122,7 +135,7 @@ def _writing(path: str) -> Iterator[None]:
 def _replace(path: Path, content: bytes) -> None:
     """On the disk before it is in place, so that not even a power cut leaves half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(f"{path}.{os.getpid()}.{threading.get_ident()}.partial")
+    partial = Path(f"{path}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
     try:
         with partial.open("wb") as file:
             file.write(content)

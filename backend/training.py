@@ -246,6 +246,7 @@ class Trainer:
             return current
         check()
         self._registry.promote(project_id, name, why)
+        self._registry.store.sweep(project_id)
         if self._settings.keep_versions:
             self._registry.prune(project_id, self._settings.keep_versions)
         self._board.post(project_id, last_training=_outcome(version, why, "promoted"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,18 @@ def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, p
     version = services.registry.versions(PROJECT)[0]
     assert version.normals == 5
     assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [3]
+
+
+def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:
+    folder = Path(services.settings.model_dir) / str(PROJECT)
+    folder.mkdir(parents=True)
+    old, fresh = folder / "project.json.1.2.partial", folder / "project.json.3.4.partial"
+    for left in (old, fresh):
+        left.write_bytes(b"{")
+    os.utime(old, (0, 0))
+    trainer.sync(PROJECT)
+    assert not old.exists()
+    assert fresh.exists()  # another process may be writing it
 
 
 def test_before_a_model_the_pictures_that_stand_for_most_are_suggested(
