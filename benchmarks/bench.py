@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks import speed
 from benchmarks.datasets import DataSet, Split, find_data_sets, split
 from benchmarks.disturbances import DISTURBANCES
 from benchmarks.metrics import aupro, f1_max
 from benchmarks.report import write_report
+from benchmarks.speed import Speed
 from model.alterations import TOLERANCES
 from model.config import MOST_ALTERED, DetectorConfig
 from model.detector import AnomalyDetector
@@ -53,19 +53,19 @@ def main() -> None:
         tolerance=options.tolerance,
     )
     rows: list[Row] = []
+    speeds: list[tuple[str, Speed]] = []
     for data in find_data_sets(options.data):
+        speeds += [(data.name, found) for found in speed.measure(config, data.normal)]
         rows += measure(data, config, seeds=1 if options.quick else SEEDS)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "results.json").write_text(json.dumps(rows, indent=1))
-    print(write_report(rows, options.output))
+    print(write_report(rows, speeds, options.output))
 
 
 def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
     """One row for each number of normal pictures and each seed."""
     detector = AnomalyDetector(config)
-    started = time.perf_counter()
     embeddings = _embed(detector, data)
-    milliseconds = 1000 * (time.perf_counter() - started) / len(data.pictures)
     altered = detector.embed_altered(
         data.normal, [str(index) for index in range(len(data.normal))], most=len(data.normal)
     )
@@ -84,8 +84,7 @@ def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
         if n in DISTURBED_SIZES and seed < DISTURBED_SEEDS:
             row["disturbed"] = dict(_false_alarms(row.pop("detector"), disturbed, parts))
         row.pop("detector", None)
-        known = {"data": data.name, "n": n, "seed": seed, "embed_ms": milliseconds}
-        rows.append(known | row)
+        rows.append({"data": data.name, "n": n, "seed": seed} | row)
     return rows
 
 
@@ -98,17 +97,13 @@ def _measure_one(
     parts: Split,
 ) -> Row:
     learned = [embeddings[index] for index in parts.learned]
-    started = time.perf_counter()
     names = [str(index) for index in parts.learned]
     trained = AnomalyDetector(detector.config, embedder=detector.embedder).fit_embeddings(
         learned, names, altered={name: altered[name] for name in names[:MOST_ALTERED]}
     )
-    fit_seconds = time.perf_counter() - started
     abnormal = range(len(data.normal), len(data.pictures))
     unseen = [*parts.unseen, *abnormal]
-    started = time.perf_counter()
     judged = [trained.judge(embeddings[index]) for index in unseen]
-    judge_ms = 1000 * (time.perf_counter() - started) / len(judged)
     truth = np.arange(len(unseen)) >= len(parts.unseen)
     scores = np.array([prediction.raw_score for prediction in judged])
     result = evaluate(scores, truth, [prediction.verdict == "abnormal" for prediction in judged])
@@ -122,10 +117,7 @@ def _measure_one(
         "false_alarms": [result.false_positives, result.normals],
         "found": [result.true_positives, result.abnormals],
         "attainable_rate": trained.calibration.attainable_rate,
-        "fit_seconds": fit_seconds,
-        "judge_ms": judge_ms,
         "artifact_bytes": len(trained.to_bytes()),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 

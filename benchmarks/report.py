@@ -9,18 +9,22 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from benchmarks import speed
+from benchmarks.speed import Speed
 from model.evaluation import Rate
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 Row = dict[str, Any]
-HEAD = "| data | n | AUROC | AP | F1 max | AUPRO | false alarms (95 %) | found | fit s | search ms | model MB |"
+HEAD = "| data | n | AUROC | AP | F1 max | AUPRO | false alarms (95 %) | found | model MB |"
 
 
-def write_report(rows: list[Row], folder: Path) -> str:
-    """Writes table.md and the plots; returns the table."""
-    table = "\n".join([HEAD, "|" + "---|" * (HEAD.count("|") - 1), *_lines(rows), "", *_disturbed_lines(rows)])
+def write_report(rows: list[Row], speeds: list[tuple[str, Speed]], folder: Path) -> str:
+    """Writes table.md and the plots; returns the tables."""
+    accuracy = [HEAD, "|" + "---|" * (HEAD.count("|") - 1), *_lines(rows)]
+    times = [*speed.header(), *(found.line(name) for name, found in speeds)]
+    table = "\n".join([*accuracy, "", *_disturbed_lines(rows), "", *times])
     (folder / "table.md").write_text(table + "\n")
     _plot(rows, folder / "accuracy.png")
     return table
@@ -36,8 +40,6 @@ def _lines(rows: list[Row]) -> Iterable[str]:
             *(_mean(group, key) for key in ("auroc", "average_precision", "f1_max", "aupro")),
             f"{_percent(alarms.value)} ({_percent(alarms.low)} to {_percent(alarms.high)})",
             _percent(found.value),
-            _mean(group, "fit_seconds", 2),
-            _mean(group, "judge_ms", 1),
             f"{np.mean([row['artifact_bytes'] for row in group]) / 1e6:.2f}",
         ]
         yield f"| {' | '.join(cells)} |"
@@ -81,9 +83,9 @@ def _groups(rows: list[Row]) -> Iterable[tuple[str, int | None, list[Row]]]:
         yield name, n, [row for row in rows if (row["data"], row["n"]) == (name, n)]
 
 
-def _mean(group: list[Row], key: str, digits: int = 3) -> str:
+def _mean(group: list[Row], key: str) -> str:
     values = [row[key] for row in group if row[key] is not None]
-    return f"{np.mean(values):.{digits}f}" if values else "-"
+    return f"{np.mean(values):.3f}" if values else "-"
 
 
 def _percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Measures where the time goes: learning from files by phase, judging one picture, adding one, memory.
+"""Measures where the time goes: learning from files by phase, adding one picture, judging one.
 
 python -m benchmarks.speed --data FOLDER/NAME [--size 224] [--learn 50 200]
 """
@@ -9,7 +9,8 @@ import argparse
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -20,33 +21,66 @@ from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.images import find_images, read_image, to_array
 
+LEARNED = (50, 300)
 JUDGED = 30
+HEAD = (
+    "| data | pixels | learned | reading s | altered s | bank s | all s | add one s |"
+    " decode ms | network ms | search ms | peak MB |"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of a detector that learned so many pictures: seconds by phase, milliseconds to judge one, by phase.
+
+    reading: decoding and embedding. altered: the same under other light and position. bank: with the threshold.
+    added: one more picture. peak_mb: of the whole process so far.
+    """
+
+    pixels: int
+    learned: int
+    reading: float
+    altered: float
+    bank: float
+    added: float
+    decode_ms: float
+    network_ms: float
+    search_ms: float
+    peak_mb: float
+
+    def line(self, data: str) -> str:
+        """A row below HEAD."""
+        total = self.reading + self.altered + self.bank
+        seconds = " | ".join(f"{phase:.2f}" for phase in (self.reading, self.altered, self.bank, total, self.added))
+        milliseconds = " | ".join(f"{phase:.1f}" for phase in (self.decode_ms, self.network_ms, self.search_ms))
+        return f"| {data} | {self.pixels} | {self.learned} | {seconds} | {milliseconds} | {self.peak_mb:.0f} |"
 
 
 def main() -> None:
     options = _options()
     paths = find_images(options.data / "normal" if (options.data / "normal").is_dir() else options.data)
-    print("| size | learned | reading s | altered s | bank s | all s | add one s |")
-    print("|---|---|---|---|---|---|---|")
+    print("\n".join(header()))
     for size in options.size:
-        for count in options.learn:
-            detector = AnomalyDetector(DetectorConfig(image_size=size))
-            list(detector.embedder.embed(paths[:1]))  # the network is loaded and compiled
-            learned = list(islice(cycle(paths), count))
-            reading, altered, bank = _learn(detector, learned)
-            added = _seconds(lambda detector=detector: detector.extend(paths[:1]))  # type: ignore[misc]
-            total = reading + altered + bank
-            print(
-                f"| {size} | {count} | {reading:.2f} | {altered:.2f} | {bank:.2f} | {total:.2f} | {added:.3f} |",
-                flush=True,
-            )
-        decode, network, search = _judge(detector, paths)
-        print(f"\n{size} px, one picture: decode {decode:.1f} ms, network {network:.1f} ms, search {search:.1f} ms\n")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        for speed in measure(DetectorConfig(image_size=size), paths, options.learn):
+            print(speed.line(options.data.name), flush=True)
+
+
+def header() -> list[str]:
+    return [HEAD, "|" + "---|" * (HEAD.count("|") - 1)]
+
+
+def measure(config: DetectorConfig, paths: Sequence[Path], learned: Sequence[int] = LEARNED) -> Iterator[Speed]:
+    """One row for each number of pictures to learn; where there are fewer, some of them more than once."""
+    for count in learned:
+        detector = AnomalyDetector(config)
+        list(detector.embedder.embed(paths[:1]))  # the network is loaded and compiled
+        phases = _learn(detector, list(islice(cycle(paths), count)))
+        added = _seconds(lambda detector=detector: detector.extend(paths[:1]))  # type: ignore[misc]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        yield Speed(detector.config.image_size, count, *phases, added, *_judge(detector, paths), peak)
 
 
 def _learn(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, float, float]:
-    """Seconds of reading and embedding, of the same for altered pictures, and of making the bank and its threshold."""
     started = time.perf_counter()
     embeddings = [item for item in detector.embedder.embed(paths) if isinstance(item, Embedding)]
     read = time.perf_counter()
@@ -58,7 +92,7 @@ def _learn(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, flo
 
 
 def _judge(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, float, float]:
-    """Median milliseconds of decoding, of the network and of judging one picture."""
+    """Medians of decoding, of the network and of judging."""
     embedder, times = detector.embedder, ([], [], [])  # type: ignore[var-annotated]
     for path in islice(cycle(paths), JUDGED):
         started = time.perf_counter()
@@ -84,7 +118,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of normal pictures, or one that has `normal`")
     parser.add_argument("--size", type=int, nargs="+", default=[224, DetectorConfig().image_size], help="in pixels")
-    parser.add_argument("--learn", type=int, nargs="+", default=[50, 300], help="how many pictures")
+    parser.add_argument("--learn", type=int, nargs="+", default=LEARNED, help="how many pictures")
     return parser.parse_args()
 
 
