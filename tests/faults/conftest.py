@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -49,14 +49,15 @@ def eventually(happened: Callable[[], Any], what: str = "it", seconds: float = P
 class Redis:
     """A real one that can be stopped and started again, with or without what it held."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> None:
         command = shutil.which("redis-server")
         if command is None:
             pytest.skip("redis-server is not installed: apt-get install redis-server")
         self._port = free_port()
-        self._command = [command, "--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._command = [*prefix, command, "--port", str(self._port), "--bind", address, "--dir", str(folder)]
+        self._command += ["--protected-mode", "no"]
         self._command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.url = f"redis://{address}:{self._port}/0"
         self.client = redis.Redis.from_url(self.url)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -101,8 +102,9 @@ class Fleet:
 
     def server(self, **settings: str) -> Server:
         port = free_port()
-        process = self._start("serve", "server", {"PORT": str(port), "HOST": "127.0.0.1", **settings})
-        server = Server(f"http://127.0.0.1:{port}", process)
+        settings = {"PORT": str(port), "HOST": "127.0.0.1", **settings}
+        process = self._start("serve", "server", settings)
+        server = Server(f"http://{settings['HOST']}:{port}", process)
         eventually(server.is_up, "the server", 3 * PATIENCE)
         return server
 
@@ -179,12 +181,15 @@ class Server:
 def studio(normal_pictures: list[Path], abnormal_pictures: list[Path]) -> Iterator[FakeLabelStudio]:
     """Six pictures tagged normal and twelve that wait for a prediction."""
     fake = FakeLabelStudio()
+    fill(fake, normal_pictures, abnormal_pictures)
     fake.start()
-    pictures = normal_pictures[:12] + abnormal_pictures[:6]
-    for task_id, path in enumerate(pictures, 1):
-        fake.add(task_id, path.read_bytes(), "normal" if task_id <= 6 else None)
     yield fake
     fake.stop()
+
+
+def fill(fake: FakeLabelStudio, normal: list[Path], abnormal: list[Path]) -> None:
+    for task_id, path in enumerate(normal[:12] + abnormal[:6], 1):
+        fake.add(task_id, path.read_bytes(), "normal" if task_id <= 6 else None)
 
 
 @pytest.fixture

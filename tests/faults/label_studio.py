@@ -46,7 +46,7 @@ class Trap:
 class FakeLabelStudio:
     """One project, in memory; serves the pictures too."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.tasks: dict[int, Json] = {}
         self.pictures: dict[str, bytes] = {}
         self.project: Json = {"id": 4, "title": "Faults", "label_config": EXAMPLE_CONFIG, "model_version": ""}
@@ -57,13 +57,14 @@ class FakeLabelStudio:
         self._traps: list[Trap] = []
         self._lock = threading.RLock()
         self._server: ThreadingHTTPServer | None = None
+        self._address = address
         self._port = 0
 
     # Being there, or not
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._address}:{self._port}"
 
     def start(self) -> None:
         studio = self
@@ -81,7 +82,7 @@ class FakeLabelStudio:
                 pass
 
         ThreadingHTTPServer.allow_reuse_address = True
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._server = ThreadingHTTPServer((self._address, self._port), Handler)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 

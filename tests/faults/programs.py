@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 from backend import jobs, leases, server, studio
 from model import acceleration
 from tests.faults import clock
+
+NETWORK_NAMESPACE = 0x40000000  # CLONE_NEWNET
 
 
 def serve(settings: dict[str, str], log: str, lease_seconds: float) -> None:
@@ -27,6 +30,8 @@ def work(settings: dict[str, str], log: str, lease_seconds: float) -> None:
 def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     os.environ.update(settings)
     time.tzset()
+    if "NETWORK" in settings:
+        _enter(settings["NETWORK"])
     if "CLOCK" in settings:
         clock.follow(Path(log).parent / settings["CLOCK"])
     if "DIES_BEFORE" in settings:
@@ -42,6 +47,14 @@ def _prepare(settings: dict[str, str], log: str, lease_seconds: float) -> None:
     jobs.WATCH_SECONDS = 0.5
     jobs.RETRY_SECONDS = 0.5
     studio.ANSWER_SECONDS = float(settings.get("ANSWER_SECONDS", studio.ANSWER_SECONDS))
+
+
+def _enter(namespace: str) -> None:
+    """From now on this process is on another machine, as far as the network is concerned."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(namespace) as file:
+        if libc.setns(file.fileno(), NETWORK_NAMESPACE):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _die_before(name: str) -> None:
