@@ -29,11 +29,11 @@ import numpy as np
 from backend.labels import EXAMPLE_CONFIG
 from benchmarks.scale import TOKEN, Pictures, annotate, free_port, make_project, running_studio
 
-TASKS = 150
-LEARNED = 100
+TASKS = 350
+LEARNED = 300
 SECONDS = 10.0
-TRAININGS = 4
-TRAINING_SECONDS = 5.0
+TRAININGS = 6
+TRAINING_SECONDS = 3.0
 PAUSE_MS = 50
 CONCURRENCY = (1, 2, 4, 8, 16, 32)
 
