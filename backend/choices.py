@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backend.settings import Settings
-from model.calibration import Calibration, tail_threshold
+from model.calibration import Calibration, supported_threshold
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ def choices(calibration: Calibration, cases: Sequence[Json]) -> list[Json]:
     The rate in force is among them. Each choice: alarm_rate, raw_score, false_alarms, found.
     """
     rates = sorted({*RATES, calibration.alarm_rate})
-    return [_choice(rate, tail_threshold(calibration.scores, rate), cases) for rate in rates]
+    return [_choice(rate, supported_threshold(calibration.scores, rate), cases) for rate in rates]
 
 
 def _choice(rate: float, threshold: float, cases: Sequence[Json]) -> Json:

@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 2
-READABLE = frozenset((2,))
+FORMAT = 3
+READABLE = frozenset((3,))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

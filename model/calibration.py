@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from model.prediction import Verdict
 
@@ -19,6 +20,10 @@ SUSPECTS_FROM = 10
 SUSPECT_Z = 6.0
 SUSPECT_SHARE = 0.1
 COLD_START_Z = 4.0
+LEAST_SHARE = 0.1
+LARGEST_LOG = 700.0
+ENOUGH = 50
+"""So many scores need no help from an assumption about their distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Calibration:
             return self.chosen
         if self.provisional:
             return _robust_threshold(self.scores)
-        return tail_threshold(self.scores, self.alarm_rate)
+        return supported_threshold(self.scores, self.alarm_rate)
 
     def verdict(self, raw_score: float) -> Verdict:
         return Verdict.ABNORMAL if raw_score > self.threshold else Verdict.NORMAL
@@ -101,6 +106,28 @@ def tail_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
     middle = float(np.median(scores))
     mean_excess = float(np.mean(scores[scores >= middle] - middle))
     return float(scores.max()) + beyond * mean_excess
+
+
+def lognormal_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+    """What a new score exceeds `rate` often if the logarithms of scores are normal: the end of a prediction interval.
+
+    Scores below a tenth of the median count as that much: a few that are nearly nothing would stretch it.
+    """
+    n = len(scores)
+    logs = np.log(np.maximum(scores, max(LEAST_SHARE * float(np.median(scores)), 1e-9)))
+    reach = stats.t.isf(alarm_rate, n - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
+    return float(max(np.median(scores), np.exp(min(logs.mean() + reach, LARGEST_LOG))))
+
+
+def supported_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+    """The threshold in use: from ENOUGH scores on the conformal one, with its tail; with fewer partly an estimate.
+
+    The conformal threshold of few scores is their maximum, so that one odd picture among them sets it alone, and many
+    anomalies stay below. It counts n / ENOUGH; the rest is that of log-normal scores, to which all of them contribute.
+    """
+    trust = min(1.0, len(scores) / ENOUGH)
+    promised = tail_threshold(scores, alarm_rate)
+    return promised if trust == 1 else promised + (1 - trust) * (lognormal_threshold(scores, alarm_rate) - promised)
 
 
 def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

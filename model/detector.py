@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model import artifact
 from model.backbone import BACKBONES, LayerWeights
-from model.calibration import Calibration, suspects, tail_threshold
+from model.calibration import Calibration, supported_threshold, suspects
 from model.config import DetectorConfig
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
@@ -164,7 +164,7 @@ class AnomalyDetector:
         self._fitted = _Fitted(
             memory=memory,
             calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
-            pixel_threshold=tail_threshold(peaks, self.config.alarm_rate),
+            pixel_threshold=supported_threshold(peaks, self.config.alarm_rate),
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
             training=tuple(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.calibration import SUSPECTS_FROM, Calibration, conformal_threshold, suspects, tail_threshold
+from model.calibration import (
+    ENOUGH,
+    SUSPECTS_FROM,
+    Calibration,
+    conformal_threshold,
+    supported_threshold,
+    suspects,
+    tail_threshold,
+)
 
 some_scores = st.lists(st.floats(0, 1e6), min_size=2, max_size=60).map(lambda values: np.sort(np.array(values)))
 
@@ -20,7 +29,7 @@ def test_the_threshold_is_the_conformal_order_statistic() -> None:
     assert conformal_threshold(scores[:10], 0.05) == 10.0
 
 
-@pytest.mark.parametrize("n", [19, 39, 100, 200])
+@pytest.mark.parametrize("n", [ENOUGH, 100, 200])
 def test_new_normals_exceed_it_as_rarely_as_promised(n: int) -> None:
     generator = np.random.default_rng(0)
     alarms = [Calibration(np.sort(generator.gamma(3, size=n))).threshold < generator.gamma(3) for _ in range(4000)]
@@ -116,6 +125,40 @@ def test_the_tail_begins_where_the_promise_ends(scores: np.ndarray, alarm_rate: 
         assert threshold == conformal_threshold(scores, alarm_rate)
 
 
+@given(st.lists(st.floats(0, 1e6), min_size=ENOUGH, max_size=80).map(np.array), rates)
+def test_enough_scores_need_no_assumption(scores: np.ndarray, alarm_rate: float) -> None:
+    assert supported_threshold(scores, alarm_rate) == tail_threshold(scores, alarm_rate)
+
+
+def _two_kinds(size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """One normal picture in ten is of a kind that looks much stranger: as far from log-normal as it gets."""
+    return generator.normal(1, 0.05, size) + 0.8 * (generator.random(size) < 0.1)
+
+
+@pytest.mark.parametrize("n", [10, 25, 49])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda size, generator: generator.normal(5, 0.5, size),
+        lambda size, generator: generator.lognormal(0, 0.3, size),
+        lambda size, generator: 1 + generator.exponential(0.3, size),
+        _two_kinds,
+    ],
+    ids=["normal", "log-normal", "exponential", "of two kinds"],
+)
+def test_few_scores_never_alarm_twice_as_often_as_asked(draw: Callable[..., np.ndarray], n: int) -> None:
+    drawn = draw((4000, n + 1), np.random.default_rng(5))
+    alarms = np.mean([row[-1] > supported_threshold(row[:-1], 0.05) for row in drawn])
+    assert 0.025 <= alarms <= 0.1
+
+
+def test_one_odd_picture_of_25_does_not_set_the_threshold_alone() -> None:
+    ordinary = np.random.default_rng(2).normal(1, 0.1, 24)
+    odd = np.append(ordinary, 2.0)
+    assert conformal_threshold(odd, 0.05) == 2.0
+    assert ordinary.max() < supported_threshold(odd, 0.05) < 1.7
+
+
 @given(some_scores, rates, st.randoms(use_true_random=False))
 def test_the_order_of_scores_does_not_matter(scores: np.ndarray, alarm_rate: float, random: object) -> None:
     shuffled = scores.tolist()
@@ -125,8 +168,9 @@ def test_the_order_of_scores_does_not_matter(scores: np.ndarray, alarm_rate: flo
 
 @given(some_scores)
 def test_who_asks_for_fewer_alarms_gets_no_lower_threshold(scores: np.ndarray) -> None:
-    thresholds = [conformal_threshold(scores, rate) for rate in (0.5, 0.2, 0.1, 0.05, 0.01)]
-    assert all(lower <= higher for lower, higher in pairwise(thresholds))
+    for rule in (conformal_threshold, supported_threshold):
+        thresholds = [rule(scores, rate) for rate in (0.5, 0.2, 0.1, 0.05, 0.01)]
+        assert all(lower <= higher for lower, higher in pairwise(thresholds))
 
 
 @given(
@@ -174,7 +218,7 @@ def test_a_threshold_below_the_typical_picture_still_gives_scores() -> None:
 
 def test_ten_pictures_end_the_provisional_time_unless_people_chose() -> None:
     spread = np.linspace(1, 2, 10)
-    assert Calibration(spread, 0.1).threshold == 2
+    assert Calibration(spread, 0.1).threshold == supported_threshold(spread, 0.1)
     assert Calibration(spread[:9]).threshold > spread[8]
     assert Calibration(spread[:9], chosen=1.5).threshold == 1.5
 
