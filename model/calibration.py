@@ -124,10 +124,12 @@ def supported_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float
 
     The conformal threshold of few scores is their maximum, so that one odd picture among them sets it alone, and many
     anomalies stay below. It counts n / ENOUGH; the rest is that of log-normal scores, to which all of them contribute.
+    Of fewer than PROVISIONAL_BELOW scores such an interval would be boundless.
     """
-    trust = min(1.0, len(scores) / ENOUGH)
-    promised = tail_threshold(scores, alarm_rate)
-    return promised if trust == 1 else promised + (1 - trust) * (lognormal_threshold(scores, alarm_rate) - promised)
+    n, promised = len(scores), tail_threshold(scores, alarm_rate)
+    if not PROVISIONAL_BELOW <= n < ENOUGH:
+        return promised
+    return promised + (1 - n / ENOUGH) * (lognormal_threshold(scores, alarm_rate) - promised)
 
 
 def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

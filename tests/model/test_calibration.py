@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.calibration import (
     ENOUGH,
+    PROVISIONAL_BELOW,
     SUSPECTS_FROM,
     Calibration,
     conformal_threshold,
@@ -125,8 +126,12 @@ def test_the_tail_begins_where_the_promise_ends(scores: np.ndarray, alarm_rate: 
         assert threshold == conformal_threshold(scores, alarm_rate)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=ENOUGH, max_size=80).map(np.array), rates)
-def test_enough_scores_need_no_assumption(scores: np.ndarray, alarm_rate: float) -> None:
+few = st.lists(st.floats(0, 1e6), min_size=2, max_size=PROVISIONAL_BELOW - 1)
+many = st.lists(st.floats(0, 1e6), min_size=ENOUGH, max_size=80)
+
+
+@given((few | many).map(np.array), rates)
+def test_enough_scores_need_no_assumption_and_very_few_allow_none(scores: np.ndarray, alarm_rate: float) -> None:
     assert supported_threshold(scores, alarm_rate) == tail_threshold(scores, alarm_rate)
 
 
