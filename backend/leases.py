@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 15.0
 PREFIX = "label-studio-anomaly:lease:"
 IN_HAND = "label-studio-anomaly:in-hand"
-# Kept when it is ours; taken again when Redis has forgotten it and nobody else has it.
+# Kept when it is ours; taken again when Redis, started anew, has forgotten it and nobody else has it.
 RENEW = """
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -127,6 +127,8 @@ class _SharedLease(Lease):
     def _keep(self) -> None:
         while not self._done.wait(LEASE_SECONDS / 5):
             asked_at = time.monotonic()
+            if asked_at >= self._sure_until:
+                return  # another may have had it since, and be done: it is never taken again
             try:
                 if not self._client.eval(RENEW, 1, PREFIX + self.name, self._token, int(1000 * LEASE_SECONDS)):
                     self._sure_until = 0.0

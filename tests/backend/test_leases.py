@@ -84,3 +84,26 @@ def test_a_holder_keeps_its_lease_and_knows_when_it_is_lost(shared: Settings, mo
         with pytest.raises(LeaseLost):
             lease.check()
     assert client.get(f"{leases.PREFIX}project:5") == b"someone else"
+
+
+def test_who_was_cut_off_while_another_took_over_and_finished_does_not_go_on(
+    shared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 1.0)
+    cut_off, other = redis.Redis.from_url(shared.queue_url), Leases(redis.Redis.from_url(shared.queue_url))
+
+    def unreachable(*arguments: object) -> object:
+        raise redis.ConnectionError("the network is away")
+
+    with Leases(cut_off).hold("project:6", 6) as lease:
+        assert lease
+        with monkeypatch.context() as away:
+            away.setattr(cut_off, "eval", unreachable)
+            time.sleep(1.5)
+            with other.hold("project:6", 6) as taken_over:
+                assert taken_over
+        time.sleep(1)
+        with pytest.raises(LeaseLost):
+            lease.check()
+        with other.hold("project:6", 6) as free:
+            assert free
