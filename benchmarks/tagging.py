@@ -24,7 +24,7 @@ from benchmarks.datasets import DataSet, find_data_sets, split
 from model.config import MOST_ALTERED
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
-from model.evaluation import evaluate
+from model.evaluation import auroc
 from model.selection import representative_order
 
 mpl.use("Agg")
@@ -106,8 +106,7 @@ def _auroc(pictures: Pictures, detector: AnomalyDetector, tagged: list[int], uns
     )
     scores = np.array([learned.raw_score(pictures.embeddings[index]) for index in unseen])
     truth = np.array([not pictures.is_normal(index) for index in unseen])
-    result = evaluate(scores, truth, [learned.calibration.verdict(score) == "abnormal" for score in scores])
-    return float(result.auroc.value or 0)
+    return auroc(scores, truth)
 
 
 def _means(rows: list[Curve]) -> Curve:

@@ -31,6 +31,8 @@ from model.images import find_images
 
 PROJECT = 2
 LIVE = "tests/live/"
+LABEL_STUDIO_WAITS = 1.0
+"""Seconds for a webhook to be answered."""
 
 
 @pytest.hookimpl(optionalhook=True)

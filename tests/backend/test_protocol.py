@@ -18,13 +18,11 @@ from backend.labels import EXAMPLE_CONFIG
 from backend.predicting import MOST_WAITING, UNTRAINED
 from backend.services import Services, build_services
 from backend.settings import WEBHOOK_HEADER, load_settings
-from tests.conftest import PROJECT, PictureServer
+from tests.conftest import LABEL_STUDIO_WAITS, PROJECT, PictureServer
 
 REQUESTS = [
     json.loads(line) for line in (Path(__file__).parent / "label_studio_requests.jsonl").read_text().splitlines()
 ]
-LABEL_STUDIO_WAITS = 1.0
-"""Seconds for a webhook to be answered."""
 PREDICTS = [request for request in REQUESTS if request["path"] == "/predict"]
 
 

@@ -11,12 +11,10 @@ import pytest
 
 from backend.predicting import UNTRAINED
 from backend.registry import Registry
+from tests.conftest import LABEL_STUDIO_WAITS
 from tests.faults.conftest import PROJECT, Fleet, Redis, eventually, fill
 from tests.faults.hosts import HERE, Host, lacking, network
 from tests.faults.label_studio import FakeLabelStudio
-
-LABEL_STUDIO_WAITS = 1.0
-"""Seconds for a webhook to be answered."""
 
 
 @pytest.fixture

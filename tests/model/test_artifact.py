@@ -98,7 +98,10 @@ def test_files_of_other_programs_are_refused(header: dict[str, str] | None) -> N
         artifact.from_bytes(save(ARRAYS, header))
 
 
-@pytest.mark.parametrize("header", ["{}", "[]", "null", "3", '{"format": 0}', '{"format": 2}', '{"format": "3"}'])
+@pytest.mark.parametrize(
+    "header",
+    ["{}", "[]", "null", "3", '{"format": 0}', '{"format": 1}', '{"format": 2}', '{"format": "2"}', '{"format": "3"}'],
+)
 def test_files_of_other_releases_are_refused(header: str) -> None:
     with pytest.raises(ArtifactInvalid, match="another release"):
         artifact.from_bytes(save(ARRAYS, {artifact.KEY: header}))
