@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 import fsspec
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from backend.dataset import Dataset
 from backend.demo.project import PICTURES
@@ -31,6 +33,7 @@ from model.images import find_images
 
 PROJECT = 2
 LIVE = "tests/live/"
+BROWSER_FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update"
 LABEL_STUDIO_WAITS = 1.0
 """Seconds for a webhook to be answered."""
 
@@ -45,6 +48,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return LIVE if nodeid.startswith(LIVE) else nodeid.partition("::")[0]
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no browser: apt-get install chromium")
+    with sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=executable, args=BROWSER_FLAGS.split())
 
 
 @dataclass

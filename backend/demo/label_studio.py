@@ -14,13 +14,16 @@ FIRST_START_SECONDS = 240
 INSTALL_SECONDS = 1800
 
 
-def install(folder: Path, log: Path) -> Path:
-    """Makes the environment unless it is there; returns Label Studio's command."""
-    command = folder / "bin" / "label-studio"
+def install(folder: Path, log: Path) -> list[str]:
+    """Makes the environment unless it is there; returns Label Studio's command.
+
+    The command names no script: pip writes the folder's path into scripts, and the folder may have been moved since.
+    """
+    python = folder / "bin" / "python"
+    command = [str(python), "-m", "label_studio.server"]
     stamp = folder / f".label-studio-{VERSION}"
     if stamp.exists():
         return command
-    python = folder / "bin" / "python"
     _finish([sys.executable, "-m", "venv", "--clear", str(folder)], log, "Making an environment for Label Studio")
     _finish(
         [str(python), "-m", "pip", "install", "--no-input", f"label-studio=={VERSION}"],
@@ -31,7 +34,7 @@ def install(folder: Path, log: Path) -> Path:
     return command
 
 
-def start(command: Path, data: Path, log: Path, *, port: int, token: str) -> Program:
+def start(command: list[str], data: Path, log: Path, *, port: int, token: str) -> Program:
     """Starts Label Studio and returns once it answers. `token` becomes the user's legacy access token.
 
     Label Studio refuses backends at private addresses; that defence is off here, where only this machine can
@@ -50,7 +53,7 @@ def start(command: Path, data: Path, log: Path, *, port: int, token: str) -> Pro
     }
     options = f"start --no-browser --port {port} --internal-host 127.0.0.1".split()
     account = ["--username", USER, "--password", PASSWORD, "--user-token", token]
-    program = Program("Label Studio", [str(command), *options, *account], log, environment)
+    program = Program("Label Studio", [*command, *options, *account], log, environment)
     try:
         program.wait_until_up(f"http://127.0.0.1:{port}/health", FIRST_START_SECONDS)
     except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,23 +10,14 @@ from pathlib import Path
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from backend.app import create_app
 from backend.services import Services
 from tests.backend.stories import uri_of
 from tests.backend.test_report import story, told  # noqa: F401 - fixtures
 from tests.conftest import PROJECT, PictureServer
-from tests.live.conftest import BROWSER_FLAGS, ROOT, free_port
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=executable, args=BROWSER_FLAGS.split())
+from tests.live.conftest import ROOT, free_port
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from backend.demo import label_studio
 from backend.demo.processes import Program
@@ -23,7 +22,6 @@ from backend.demo.processes import Program
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 PATIENCE = 120.0
-BROWSER_FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update"
 
 Json = dict[str, Any]
 
@@ -184,21 +182,15 @@ def start_backend(studio: LiveStudio, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def page(studio: LiveStudio) -> Iterator[Page]:
+def page(browser: Browser, studio: LiveStudio) -> Page:
     """A browser window in which the demo's user is logged in."""
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=BROWSER_FLAGS.split())
-        window = browser.new_page(viewport={"width": 1440, "height": 900})
-        window.goto(f"{studio.url}/user/login/")
-        window.fill("input[name=email]", label_studio.USER)
-        window.fill("input[name=password]", label_studio.PASSWORD)
-        window.click("button[type=submit]")
-        window.wait_for_url(lambda url: "login" not in url, wait_until="commit", timeout=60_000)
-        yield window
-        browser.close()
+    window = browser.new_page(viewport={"width": 1440, "height": 900})
+    window.goto(f"{studio.url}/user/login/")
+    window.fill("input[name=email]", label_studio.USER)
+    window.fill("input[name=password]", label_studio.PASSWORD)
+    window.click("button[type=submit]")
+    window.wait_for_url(lambda url: "login" not in url, wait_until="commit", timeout=60_000)
+    return window
 
 
 @pytest.fixture(scope="session")

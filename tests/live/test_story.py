@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from backend import configs
 from tests.live.conftest import TOKEN, LiveBackend, LiveStudio
@@ -264,7 +264,8 @@ def test_many_labels_at_once_make_one_training(story: Story) -> None:
     assert evaluation["held_out"]["auroc"]["value"] > 0.7
 
 
-def test_the_report_is_read_in_a_browser(story: Story, page: Page, screenshots: Path) -> None:
+def test_the_report_is_read_in_a_browser(story: Story, browser: Browser, screenshots: Path) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_extra_http_headers({"Authorization": "Basic " + base64.b64encode(b"studio:pa:ss").decode()})
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
