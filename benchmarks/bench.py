@@ -21,11 +21,12 @@ from tqdm import tqdm
 from benchmarks import speed
 from benchmarks.datasets import DataSet, Split, find_data_sets, split
 from benchmarks.disturbances import DISTURBANCES
+from benchmarks.embedded import EmbeddedSet
 from benchmarks.metrics import aupro, f1_max
 from benchmarks.report import write_report
 from benchmarks.speed import Speed
 from model.alterations import TOLERANCES
-from model.config import MOST_ALTERED, DetectorConfig
+from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.evaluation import evaluate
@@ -64,13 +65,9 @@ def main() -> None:
 
 def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
     """One row for each number of normal pictures and each seed."""
-    detector = AnomalyDetector(config)
-    embeddings = _embed(detector, data)
-    altered = detector.embed_altered(
-        data.normal, [str(index) for index in range(len(data.normal))], most=len(data.normal)
-    )
+    pictures = EmbeddedSet.of(data, AnomalyDetector(config))
     disturbed = {
-        name: _embed_disturbed(detector, data, name)
+        name: _embed_disturbed(pictures.untrained, data, name)
         for name in tqdm(DISTURBANCES, desc=f"{data.name}: disturbing", leave=False)
     }
     masks = [_mask(path) for path in data.masks]
@@ -80,7 +77,7 @@ def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
         parts = split(data, n, seed)
         if parts is None:
             continue
-        row = _measure_one(data, detector, embeddings, altered, masks, parts)
+        row = _measure_one(pictures, masks, parts)
         if n in DISTURBED_SIZES and seed < DISTURBED_SEEDS:
             row["disturbed"] = dict(_false_alarms(row.pop("detector"), disturbed, parts))
         row.pop("detector", None)
@@ -88,23 +85,11 @@ def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
     return rows
 
 
-def _measure_one(
-    data: DataSet,
-    detector: AnomalyDetector,
-    embeddings: list[Embedding],
-    altered: dict[str, list[Embedding]],
-    masks: list[Mask | None],
-    parts: Split,
-) -> Row:
-    learned = [embeddings[index] for index in parts.learned]
-    names = [str(index) for index in parts.learned]
-    trained = AnomalyDetector(detector.config, embedder=detector.embedder).fit_embeddings(
-        learned, names, altered={name: altered[name] for name in names[:MOST_ALTERED]}
-    )
-    abnormal = range(len(data.normal), len(data.pictures))
-    unseen = [*parts.unseen, *abnormal]
-    judged = [trained.judge(embeddings[index]) for index in unseen]
-    truth = np.arange(len(unseen)) >= len(parts.unseen)
+def _measure_one(pictures: EmbeddedSet, masks: list[Mask | None], parts: Split) -> Row:
+    trained = pictures.fit(parts.learned)
+    unseen = [*parts.unseen, *range(len(pictures.data.normal), len(pictures.embeddings))]
+    judged = [trained.judge(pictures.embeddings[index]) for index in unseen]
+    truth = pictures.abnormal(unseen)
     scores = np.array([prediction.raw_score for prediction in judged])
     result = evaluate(scores, truth, [prediction.verdict == "abnormal" for prediction in judged])
     return {
@@ -119,11 +104,6 @@ def _measure_one(
         "attainable_rate": trained.calibration.attainable_rate,
         "artifact_bytes": len(trained.to_bytes()),
     }
-
-
-def _embed(detector: AnomalyDetector, data: DataSet) -> list[Embedding]:
-    found = tqdm(detector.embedder.embed(data.pictures), total=len(data.pictures), desc=f"{data.name}: embedding")
-    return [item for item in found if isinstance(item, Embedding)]
 
 
 def _embed_disturbed(detector: AnomalyDetector, data: DataSet, name: str) -> list[Embedding]:

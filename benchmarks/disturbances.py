@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
-from PIL import Image, ImageChops, ImageEnhance, ImageFilter
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
 
 Disturbance = Callable[[Image.Image], Image.Image]
 
@@ -26,8 +27,10 @@ def _blurred(image: Image.Image) -> Image.Image:
 
 
 def _shifted(image: Image.Image) -> Image.Image:
-    """By one per cent of its size, the border mirrored by rolling over."""
-    return ImageChops.offset(image, max(1, image.width // 100), max(1, image.height // 100))
+    """By one per cent of its size, which the picture's own edge, mirrored, fills up."""
+    right, down = max(1, image.width // 100), max(1, image.height // 100)
+    pixels = np.pad(np.asarray(image), ((down, 0), (right, 0), (0, 0)), mode="reflect")
+    return Image.fromarray(pixels[: image.height, : image.width])
 
 
 def _rotated(image: Image.Image) -> Image.Image:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,10 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, find_data_sets, split
-from model.config import MOST_ALTERED
+from benchmarks.embedded import EmbeddedSet
 from model.detector import AnomalyDetector
-from model.embedding import Embedding
-from model.evaluation import auroc
 from model.selection import representative_order
 
 mpl.use("Agg")
@@ -38,18 +35,6 @@ ORDERS = ("suggested", "at random")
 Curve = dict[int, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """A data set's pictures, the normal ones first: embedded, and by index under other light and position."""
-
-    data: DataSet
-    embeddings: list[Embedding]
-    altered: dict[str, list[Embedding]]
-
-    def is_normal(self, index: int) -> bool:
-        return index < len(self.data.normal)
-
-
 def main() -> None:
     options = _options()
     curves = {data.name: measure(data) for data in find_data_sets(options.data)}
@@ -60,30 +45,23 @@ def main() -> None:
 
 def measure(data: DataSet) -> dict[str, Curve]:
     """For each order, the mean AUROC by how many normal pictures are learned."""
-    detector = AnomalyDetector()
-    reading = tqdm(detector.embedder.embed(data.pictures), total=len(data.pictures), desc=f"{data.name}: embedding")
-    names = [str(index) for index in range(len(data.normal))]
-    pictures = Pictures(
-        data,
-        [item for item in reading if isinstance(item, Embedding)],
-        detector.embed_altered(data.normal, names, most=len(names)),
-    )
+    pictures = EmbeddedSet.of(data, AnomalyDetector())
     runs = [(order, seed) for seed in range(SEEDS) for order in ORDERS]
     found: dict[str, list[Curve]] = {order: [] for order in ORDERS}
     for order, seed in tqdm(runs, desc=data.name, unit="run"):
-        found[order].append(dict(_curve(pictures, detector, order, seed)))
+        found[order].append(dict(_curve(pictures, order, seed)))
     return {order: _means(rows) for order, rows in found.items()}
 
 
-def _curve(pictures: Pictures, detector: AnomalyDetector, order: str, seed: int) -> Iterator[tuple[int, float]]:
+def _curve(pictures: EmbeddedSet, order: str, seed: int) -> Iterator[tuple[int, float]]:
     pool, unseen = _pool(pictures.data, seed)
     if order == "suggested":
         looks = torch.stack([pictures.embeddings[index].look for index in pool])
         pool = pool[representative_order(looks, len(pool))]
-    tagged = [int(index) for index in pool if pictures.is_normal(index)]
+    tagged = pool[~pictures.abnormal(pool)]
     for size in SIZES:
         if size <= len(tagged):
-            yield size, _auroc(pictures, detector, tagged[:size], unseen)
+            yield size, pictures.auroc(pictures.fit(tagged[:size]), unseen)
 
 
 def _pool(data: DataSet, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -95,18 +73,6 @@ def _pool(data: DataSet, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     hidden = round(ABNORMAL_SHARE * len(parts.learned))
     pool = np.concatenate([parts.learned, abnormal[:hidden]])
     return generator.permutation(pool), np.concatenate([parts.unseen, abnormal[hidden:]])
-
-
-def _auroc(pictures: Pictures, detector: AnomalyDetector, tagged: list[int], unseen: NDArray[np.int64]) -> float:
-    names = [str(index) for index in tagged]
-    learned = AnomalyDetector(detector.config, embedder=detector.embedder).fit_embeddings(
-        [pictures.embeddings[index] for index in tagged],
-        names,
-        altered={name: pictures.altered[name] for name in names[:MOST_ALTERED]},
-    )
-    scores = np.array([learned.raw_score(pictures.embeddings[index]) for index in unseen])
-    truth = np.array([not pictures.is_normal(index) for index in unseen])
-    return auroc(scores, truth)
 
 
 def _means(rows: list[Curve]) -> Curve:
