@@ -161,9 +161,11 @@ class Registry:
         return self._manifest(project_id, name) if name else None
 
     def promote(self, project_id: int, name: str, reason: str, *, by: str = "") -> None:
-        """Makes a complete version the one in charge, at once for every server. Raises UnknownVersion."""
+        """Makes a complete version the one in charge, at once for every server, unless it is. Raises UnknownVersion."""
         self.version(project_id, name)
         pointer = self._pointer(project_id)
+        if pointer["version"] == name and name not in pointer["passed_over"]:
+            return
         promotion = {"version": name, "promoted_at": now(), "reason": reason, "by": by}
         self.store.write_json(
             promotion

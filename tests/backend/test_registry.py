@@ -94,6 +94,16 @@ def test_backup_and_restore_as_the_page_on_operating_says(
     assert again.detector(2, "v1").to_bytes() == detector.to_bytes()
 
 
+def test_promoting_the_version_in_charge_once_more_changes_nothing(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    registry.save(make_version(), detector, {})
+    registry.promote(2, "v1", "first")
+    promoted = registry.promotions(2)
+    registry.promote(2, "v1", "asked for twice")
+    assert registry.promotions(2) == promoted
+    assert [promotion["reason"] for promotion in promoted] == ["first"]
+
+
 def test_old_versions_go_but_never_the_one_in_charge(root: str, detector: AnomalyDetector) -> None:
     registry = Registry(root)
     for number in range(5):
@@ -166,7 +176,7 @@ def test_what_was_passed_over_stays_so_until_it_is_promoted(root: str, detector:
     assert Registry(root).is_passed_over(2, "v2")
     registry.promote(2, "v2", "after all")
     assert not registry.is_passed_over(2, "v2")
-    assert [promotion["version"] for promotion in registry.promotions(2)] == ["v1", "v1", "v2"]
+    assert [promotion["version"] for promotion in registry.promotions(2)] == ["v1", "v2"]
 
 
 def test_a_damaged_pointer_counts_as_missing_and_a_full_disk_is_named(tmp_path: Path) -> None:
