@@ -17,10 +17,12 @@ from model.prediction import Verdict
 
 PROVISIONAL_BELOW = 10
 SUSPECTS_FROM = 10
-SUSPECT_Z = 6.0
+SUSPECT_Z = 4.5
 SUSPECT_SHARE = 0.1
 COLD_START_Z = 4.0
 LEAST_SHARE = 0.1
+LEAST_SPREAD = 0.05
+"""Scores of real pictures vary more; those of a few may agree by chance."""
 LARGEST_LOG = 700.0
 ENOUGH = 50
 """So many scores need no help from an assumption about their distribution."""
@@ -154,7 +156,7 @@ def _robust_threshold(scores: NDArray[np.float64]) -> float:
 
 
 def _robust_spread(scores: NDArray[np.float64]) -> float:
-    """A standard deviation that a few outliers do not move: 1.4826 MAD, at least 2 % of the median."""
+    """A standard deviation that a few outliers do not move: 1.4826 MAD, at least LEAST_SPREAD of the median."""
     middle = float(np.median(scores))
     mad = 1.4826 * float(np.median(np.abs(scores - middle)))
-    return max(mad, 0.02 * abs(middle), 1e-9)
+    return max(mad, LEAST_SPREAD * abs(middle), 1e-9)

@@ -231,7 +231,7 @@ def test_ten_pictures_end_the_provisional_time_unless_people_chose() -> None:
 @pytest.mark.parametrize("n", [20, 50, 200])
 def test_ordinary_spread_is_hardly_ever_suspected(n: int) -> None:
     generator = np.random.default_rng(11)
-    assert not any(suspects(generator.normal(10, 1, n)).any() for _ in range(200))
+    assert sum(suspects(generator.normal(10, 1, n)).sum() for _ in range(200)) <= 200 * n / 1000
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=80).map(np.array))
