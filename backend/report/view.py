@@ -11,6 +11,7 @@ from backend.registry import Registry
 Json = dict[str, Any]
 
 SHOWN = 12
+FOUND_TOO_RARELY = 0.5
 PARTS = (("dev", "Development"), ("test", "Test"), ("held_out", "Both"))
 
 
@@ -151,6 +152,11 @@ def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:
         return "Tag more pictures as normal: from 20 on, some are kept to test the model with.", ""
     if evaluation["held_out"]["abnormals"] < 10:
         return "Confirm abnormal pictures when you see some: ten show how many the model finds.", ""
+    if evaluation["held_out"]["recall"]["value"] < FOUND_TOO_RARELY:
+        return (
+            "Most anomalies are missed: check whether the strangest normal pictures really are normal.",
+            "recheck",
+        )
     if status["problems"]:
         return "See why some pictures could not be used.", "unusable"
     return "Go on labelling; review the pictures closest to the threshold first.", "close"

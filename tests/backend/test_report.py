@@ -7,12 +7,14 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from backend.app import create_app
+from backend.report.view import next_step
 from backend.services import Services
 from model.detector import AnomalyDetector
 from tests.backend.stories import tell_small_story
@@ -74,6 +76,36 @@ def test_with_a_model_it_shows_what_is_worth_judging_next(client: TestClient, st
     page = client.get(f"/projects/{PROJECT}").text
     section = page[page.index("Worth judging next") :]
     assert section.index("task 2003") < section.index("task 2001") < section.index("task 2006")
+
+
+@pytest.mark.parametrize(
+    ("known", "section"),
+    [
+        ({"found": 0.9}, "close"),
+        ({"found": 0.4}, "recheck"),
+        ({"found": 0.4, "abnormals": 9}, ""),
+        ({"set_aside": True}, "recheck"),
+        ({"set_aside": True, "disputed": [7]}, "disputed"),
+    ],
+)
+def test_what_to_do_next_is_what_helps_most(known: dict[str, Any], section: str) -> None:
+    status = {"error": None, "normals_needed": 0, "normals": 30, "problems": [], "disputed": known.get("disputed", [])}
+    evaluation = {
+        "recheck": [{"task_id": 1, "raw_score": 2.0, "set_aside": known.get("set_aside", False)}],
+        "held_out": {"abnormals": known.get("abnormals", 10), "recall": {"value": known.get("found", 1.0)}},
+    }
+    assert next_step(status, evaluation)[1] == section
+
+
+def test_all_normal_pictures_to_check_again_are_named(client: TestClient, story: None, services: Services) -> None:
+    saved = services.registry.evaluation(PROJECT, "v2")
+    assert saved is not None
+    listed = [{"task_id": 100 + number, "raw_score": 2.0, "set_aside": False} for number in range(15)]
+    services.registry.store.write_json(saved | {"recheck": listed}, PROJECT, "versions", "v2", "evaluation.json")
+    page = client.get(f"/projects/{PROJECT}").text
+    start = page.index('<h2 id="recheck">')
+    named = set(re.findall(r"data\?task=(\d+)", page[start : page.index("<h2", start + 1)]))
+    assert named == {str(item["task_id"]) for item in listed}
 
 
 def test_all_projects_on_one_page(client: TestClient, story: None) -> None:
