@@ -152,11 +152,11 @@ def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:
         return "Tag more pictures as normal: from 20 on, some are kept to test the model with.", ""
     if evaluation["held_out"]["abnormals"] < 10:
         return "Confirm abnormal pictures when you see some: ten show how many the model finds.", ""
-    if evaluation["held_out"]["recall"]["value"] < FOUND_TOO_RARELY:
-        return (
-            "Most anomalies are missed: check whether the strangest normal pictures really are normal.",
-            "recheck",
-        )
     if status["problems"]:
         return "See why some pictures could not be used.", "unusable"
+    if evaluation["held_out"]["recall"]["value"] < FOUND_TOO_RARELY:
+        return (
+            "Most anomalies are missed: check the strangest normal pictures, tag more, or allow more false alarms.",
+            "recheck",
+        )
     return "Go on labelling; review the pictures closest to the threshold first.", "close"

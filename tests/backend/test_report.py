@@ -84,12 +84,13 @@ def test_with_a_model_it_shows_what_is_worth_judging_next(client: TestClient, st
         ({"found": 0.9}, "close"),
         ({"found": 0.4}, "recheck"),
         ({"found": 0.4, "abnormals": 9}, ""),
+        ({"found": 0.4, "problems": ["a picture is damaged"]}, "unusable"),
         ({"set_aside": True}, "recheck"),
         ({"set_aside": True, "disputed": [7]}, "disputed"),
     ],
 )
 def test_what_to_do_next_is_what_helps_most(known: dict[str, Any], section: str) -> None:
-    status = {"error": None, "normals_needed": 0, "normals": 30, "problems": [], "disputed": known.get("disputed", [])}
+    status = {"error": None, "normals_needed": 0, "normals": 30, "problems": [], "disputed": []} | known
     evaluation = {
         "recheck": [{"task_id": 1, "raw_score": 2.0, "set_aside": known.get("set_aside", False)}],
         "held_out": {"abnormals": known.get("abnormals", 10), "recall": {"value": known.get("found", 1.0)}},
