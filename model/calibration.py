@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from model.prediction import Verdict
 
@@ -117,7 +117,7 @@ def lognormal_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float
     """
     n = len(scores)
     logs = np.log(np.maximum(scores, max(LEAST_SHARE * float(np.median(scores)), 1e-9)))
-    reach = stats.t.isf(alarm_rate, n - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
+    reach = -special.stdtrit(n - 1, alarm_rate) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
     return float(max(np.median(scores), np.exp(min(logs.mean() + reach, LARGEST_LOG))))
 
 
