@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import speed
-from benchmarks.datasets import DataSet, Split, find_data_sets, split
+from benchmarks.datasets import DataSet, Split, add_data_option, find_data_sets, split
 from benchmarks.disturbances import DISTURBANCES
 from benchmarks.embedded import EmbeddedSet
 from benchmarks.metrics import aupro, f1_max
@@ -137,8 +136,7 @@ def _aupro(judged: list[Prediction], masks: list[Mask | None]) -> float | None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("ANOMALY_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of data sets (ANOMALY_DATA)")
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out"), help="where table and plots go")
     parser.add_argument("--backbone", help="another backbone than the default")
     parser.add_argument("--image-size", type=int, help="another side in pixels than the default")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,12 @@ class Split:
 
     learned: NDArray[np.int64]
     unseen: NDArray[np.int64]
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """--data FOLDER, where `find_data_sets` looks."""
+    default = Path(os.environ.get("ANOMALY_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=default, help="folder of data sets (ANOMALY_DATA)")
 
 
 def find_data_sets(folder: Path) -> Iterator[DataSet]:

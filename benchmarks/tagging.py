@@ -9,7 +9,6 @@ python -m benchmarks.tagging --data FOLDER --output FOLDER
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.datasets import DataSet, find_data_sets, split
+from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
 from benchmarks.embedded import EmbeddedSet
 from model.detector import AnomalyDetector
 from model.selection import representative_order
@@ -103,8 +102,7 @@ def _plot(curves: dict[str, dict[str, Curve]], path: Path) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("ANOMALY_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of data sets (ANOMALY_DATA)")
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out"), help="where the plot goes")
     return parser.parse_args()
 

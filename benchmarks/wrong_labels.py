@@ -9,15 +9,13 @@ python -m benchmarks.wrong_labels --data FOLDER
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.datasets import DataSet, find_data_sets, split
+from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
 from benchmarks.embedded import EmbeddedSet
 from model.detector import AnomalyDetector
 
@@ -86,8 +84,7 @@ def _line(name: str, n: int | None, share: float, means: NDArray[np.float64]) ->
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("ANOMALY_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of data sets (ANOMALY_DATA)")
+    add_data_option(parser)
     return parser.parse_args()
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.datasets import DataSet, Split, find_data_sets, split
+from benchmarks.datasets import DataSet, Split, add_data_option, find_data_sets, split
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.evaluation import auroc
@@ -115,9 +114,8 @@ def _table(rows: list[Row]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("ANOMALY_DATA", "../shared/data")
     parser.add_argument("--python", type=Path, required=True, help="the interpreter of anomalib's environment")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of data sets (ANOMALY_DATA)")
+    add_data_option(parser)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out"), help="where the table goes")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 25, 100], help="normal pictures to learn from")
     parser.add_argument("--seeds", type=int, default=2, help="splits of each size")
