@@ -33,7 +33,8 @@ SCORES_TOLD = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 class Case:
     """One held-out picture: what people confirmed and how the model scores it without having learned it.
 
-    cross_fitted: the picture was learned for want of others; its score is by a memory that had not seen it.
+    cross_fitted: the picture was learned, for want of others or as a copy; its score is by a memory that had not
+    seen it.
     """
 
     image: LabelledImage
@@ -85,7 +86,9 @@ def held_out_cases(
     failed: dict[int, tuple[str, str]] = {}
     embeddings = pictures.embed_each(((image.uri, image.task_id) for image in unseen), detector.config)
     for image, embedding in zip(unseen, embeddings, strict=True):
-        if isinstance(embedding, Embedding):
+        if isinstance(embedding, Embedding) and (original := detector.copy_of(embedding)):
+            cases.append(_case(detector, image, learned[original]))
+        elif isinstance(embedding, Embedding):
             nearest = detector.nearest_normal(embedding)
             cases.append(_case(detector, image, detector.raw_score(embedding), nearest_normal=nearest))
         else:

@@ -33,6 +33,7 @@ from backend.suggesting import SHOWN, doubtful, open_places, representative
 from model.area import Area
 from model.artifact import FORMAT
 from model.config import DetectorConfig
+from model.copies import first_copies
 from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ArtifactInvalid, NotEnoughNormals
@@ -280,8 +281,9 @@ class Trainer:
             raise PicturesUnreadable(
                 f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"
             )
-        if len(embeddings) < self._settings.min_normals:
-            raise NotEnoughNormals(len(embeddings), self._settings.min_normals)
+        different = len(set(first_copies([embedding.look for embedding in embeddings])))
+        if different < self._settings.min_normals:
+            raise NotEnoughNormals(different, self._settings.min_normals)
         detector = AnomalyDetector(config, embedder=self._pictures.embedder(config))
         return detector.fit_embeddings(
             embeddings,

@@ -70,14 +70,16 @@ def header() -> list[str]:
 
 
 def measure(config: DetectorConfig, paths: Sequence[Path], learned: Sequence[int] = LEARNED) -> Iterator[Speed]:
-    """One row for each number of pictures to learn; where there are fewer, some of them more than once."""
+    """One row for each number of pictures to learn, of all but the last where there are fewer."""
     for count in learned:
         detector = AnomalyDetector(config)
         list(detector.embedder.embed(paths[:1]))  # the network is loaded and compiled
-        phases = _learn(detector, list(islice(cycle(paths), count)))
-        added = _seconds(lambda detector=detector: detector.extend(paths[:1]))  # type: ignore[misc]
+        phases = _learn(detector, paths[: min(count, len(paths) - 1)])
+        added = _seconds(lambda detector=detector: detector.extend(paths[-1:]))  # type: ignore[misc]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        yield Speed(detector.config.image_size, count, *phases, added, *_judge(detector, paths), peak)
+        yield Speed(
+            detector.config.image_size, len(detector.training) - 1, *phases, added, *_judge(detector, paths), peak
+        )
 
 
 def _learn(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from model import artifact
 from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, supported_threshold, suspects
 from model.config import DetectorConfig
+from model.copies import first_copies, same
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource, ImageSources, pictures_in
@@ -143,14 +144,37 @@ class AnomalyDetector:
         trusted: Container[str] = (),
         progress: Progress | None = None,
     ) -> Self:
-        """Learns from pictures that are embedded already; `names` tells them apart.
+        """Learns from pictures that are embedded already; `names` tells them apart. Copies count once.
 
         altered: by name, embeddings of a picture under other light or focus, which are normal then too.
         trusted: names of pictures that are normal beyond doubt, and never set aside, however unusual.
         """
-        if len(embeddings) < FEWEST_NORMALS:
-            raise NotEnoughNormals(len(embeddings), FEWEST_NORMALS)
-        variants = [(altered or {}).get(name, ()) for name in names]
+        firsts = first_copies([embedding.look for embedding in embeddings])
+        different = sorted(set(firsts))
+        if len(different) < FEWEST_NORMALS:
+            raise NotEnoughNormals(len(different), FEWEST_NORMALS)
+        fitted = self._fit_different(
+            [embeddings[index] for index in different],
+            [names[index] for index in different],
+            altered or {},
+            {names[first] for first, name in zip(firsts, names, strict=True) if name in trusted},
+            progress,
+        )
+        measured = dict(zip(different, fitted.training, strict=True))
+        training = tuple(replace(measured[first], name=name) for first, name in zip(firsts, names, strict=True))
+        self._fitted = replace(fitted, training=training)
+        return self
+
+    def _fit_different(
+        self,
+        embeddings: Sequence[Embedding],
+        names: Sequence[str],
+        altered: Mapping[str, Sequence[Embedding]],
+        trusted: Container[str],
+        progress: Progress | None,
+    ) -> _Fitted:
+        """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
+        variants = [altered.get(name, ()) for name in names]
         memory, maps = self._learn(embeddings, variants, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
@@ -161,7 +185,7 @@ class AnomalyDetector:
             )
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.array([float(unseen.place.max()) for unseen in maps])
-        self._fitted = _Fitted(
+        return _Fitted(
             memory=memory,
             calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
             pixel_threshold=supported_threshold(peaks, self.config.alarm_rate),
@@ -172,7 +196,6 @@ class AnomalyDetector:
                 for name, score, suspect in zip(names, scores, doubtful, strict=True)
             ),
         )
-        return self
 
     def extend(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
         """Also learns from these normal pictures; takes as long as judging them.
@@ -193,6 +216,19 @@ class AnomalyDetector:
         pixel threshold with them. Once a good tenth has been added, fitting all of them anew pays.
         """
         known = self._known
+        before = len(known.names)
+        firsts = first_copies([*known.looks, *(embedding.look for embedding in embeddings)], after=before)
+        fresh = [index for index, first in enumerate(firsts) if first == before + index]
+        fitted = self._extended([embeddings[index] for index in fresh], [names[index] for index in fresh], trusted)
+        measured = {image.name: image for image in fitted.training}
+        originals = (*known.names, *names)
+        added = tuple(replace(measured[originals[first]], name=name) for first, name in zip(firsts, names, strict=True))
+        self._fitted = replace(fitted, training=(*known.training, *added))
+        return self
+
+    def _extended(self, embeddings: Sequence[Embedding], names: Sequence[str], trusted: Container[str]) -> _Fitted:
+        """What is known once these pictures, none of them a copy, are learned too."""
+        known = self._known
         scores = np.array([self.raw_score(embedding) for embedding in embeddings])
         before = np.array([image.raw_score for image in known.training])
         doubtful = suspects(np.concatenate([before, scores]))[len(before) :]
@@ -200,7 +236,7 @@ class AnomalyDetector:
         memory, kept = known.memory, np.flatnonzero(~doubtful)
         for owner, index in enumerate(kept, start=len(known.names)):
             memory = memory.with_picture(embeddings[index].layers, owner, area=self.config.area.inside)
-        self._fitted = replace(
+        return replace(
             known,
             memory=memory,
             calibration=replace(
@@ -210,7 +246,6 @@ class AnomalyDetector:
             names=(*known.names, *(names[index] for index in kept)),
             training=(*known.training, *map(TrainingImage, names, scores.tolist(), doubtful.tolist())),
         )
-        return self
 
     @torch.inference_mode()
     def _learn(
@@ -276,6 +311,11 @@ class AnomalyDetector:
         """Only the raw score of an embedded picture; cheaper than a whole prediction."""
         with torch.inference_mode():
             return self._raw_score(self._known.memory.maps(embedding.layers).score)
+
+    def copy_of(self, embedding: Embedding) -> str | None:
+        """The name of the remembered picture that this one is a copy of."""
+        found = torch.nonzero(same(self._known.looks, embedding.look))
+        return self._known.names[int(found[0])] if len(found) else None
 
     def nearest_normal(self, embedding: Embedding, *, besides: str | None = None) -> str:
         """The name of the remembered picture that is most like this one. besides: its own, where it was learned."""

@@ -13,7 +13,10 @@ class NotEnoughNormals(AnomalyError):
     """There are too few normal pictures to learn from."""
 
     def __init__(self, found: int, needed: int) -> None:
-        super().__init__(f"{found} usable normal pictures, {needed} needed: tag or add {needed - found} more as normal")
+        super().__init__(
+            f"{found} usable normal pictures, copies counted once, {needed} needed: tag or add {needed - found} more as"
+            " normal"
+        )
         self.found = found
         self.needed = needed
 

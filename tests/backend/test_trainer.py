@@ -13,6 +13,7 @@ from backend.errors import AreaUnusable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from backend.training import Trainer
+from model.errors import NotEnoughNormals
 from tests.conftest import PROJECT, PictureServer
 
 
@@ -148,6 +149,34 @@ def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, p
     version = services.registry.versions(PROJECT)[0]
     assert version.normals == 5
     assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [3]
+
+
+def test_copies_count_once(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
+    for copy in (1, 2):
+        picture_server.contents[f"/data/upload/{copy}.jpg"] = picture_server.contents["/data/upload/3.jpg"]
+    with pytest.raises(NotEnoughNormals, match="4 usable normal pictures, copies counted once, 5 needed"):
+        trainer.sync(PROJECT)
+
+
+def test_a_held_out_copy_of_a_learned_picture_is_scored_as_if_it_were_not_learned(
+    trainer: Trainer, studio: FakeStudio, services: Services, picture_server: PictureServer
+) -> None:
+    for task_id in range(7, 25):
+        studio.label(task_id, "normal")
+    trainer.sync(PROJECT)
+    version = services.registry.versions(PROJECT)[0]
+    evaluation = services.registry.evaluation(PROJECT, version.name)
+    assert evaluation is not None
+    held_out, learned = evaluation["cases"][0]["task_id"], version.training_tasks[0]
+    picture_server.contents["/data/upload/99.jpg"] = picture_server.contents[f"/data/upload/{learned}.jpg"]
+    studio.labelled[held_out - 1]["data"] = {"image": "/data/upload/99.jpg"}
+    trainer.sync(PROJECT)
+    evaluation = services.registry.evaluation(PROJECT, version.name)
+    assert evaluation is not None
+    case = next(case for case in evaluation["cases"] if case["task_id"] == held_out)
+    detector = services.registry.detector(PROJECT, version.name)
+    assert case["raw_score"] == next(one.raw_score for one in detector.training if one.name == str(learned))
+    assert case["cross_fitted"]
 
 
 def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:

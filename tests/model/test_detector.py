@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 import sys
@@ -131,12 +130,25 @@ def test_the_nearest_normal_is_named() -> None:
     assert detector.predict([texture(5)])[0].nearest_normal == "picture 2"
 
 
-def test_copies_of_one_picture_are_no_harm() -> None:
-    detector = AnomalyDetector().fit([texture(0)] * 4)
-    same, other = detector.predict([texture(0), texture(1, spot=True)])
-    assert np.isfinite([same.raw_score, other.raw_score, same.score, other.score]).all()
-    assert (same.verdict, other.verdict) == (Verdict.NORMAL, Verdict.ABNORMAL)
-    assert json.dumps(other.score)
+def test_copies_of_one_picture_are_one_picture() -> None:
+    with pytest.raises(NotEnoughNormals, match="1 usable normal pictures, copies counted once"):
+        AnomalyDetector(SMALL).fit([texture(0)] * 4)
+
+
+def test_copies_do_not_vouch_for_each_other(small: Embedder) -> None:
+    once = learned(small, [texture(seed) for seed in range(9)])
+    twice = learned(small, [texture(seed % 9) for seed in range(18)])
+    assert twice.calibration.scores == pytest.approx(once.calibration.scores)
+    assert twice.calibration.provisional
+    assert len(twice.training) == 18
+    assert twice.training[0].raw_score == twice.training[9].raw_score
+    assert twice.to_bytes() != once.to_bytes()  # the copies are known by name
+
+
+def test_a_copy_of_a_remembered_picture_is_known_as_such(textures: AnomalyDetector) -> None:
+    same, other = textures.embedder.embed([texture(0), texture(99)])
+    assert textures.copy_of(same) == "picture 1"  # type: ignore[arg-type]
+    assert textures.copy_of(other) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (40, 300), (301, 77)])
@@ -306,10 +318,14 @@ def test_two_pictures_are_enough(small: Embedder) -> None:
     assert (spot.verdict, known.verdict) == (Verdict.ABNORMAL, Verdict.NORMAL)
 
 
-@pytest.mark.parametrize("copies", [2, 10, 25])
-def test_copies_of_a_blank_picture_are_no_harm(small: Embedder, copies: int) -> None:
-    detector = learned(small, [Image.new("RGB", (64, 64), "grey")] * copies)
-    same, other = detector.predict([Image.new("RGB", (64, 64), "grey"), texture(1, spot=True)])
+def blank(level: int) -> Image.Image:
+    return Image.new("RGB", (64, 64), (level, level, level))
+
+
+@pytest.mark.parametrize("count", [2, 10, 25])
+def test_blank_pictures_are_no_harm(small: Embedder, count: int) -> None:
+    detector = learned(small, [blank(120 + step) for step in range(count)])
+    same, other = detector.predict([blank(120), texture(1, spot=True)])
     assert (same.verdict, other.verdict) == (Verdict.NORMAL, Verdict.ABNORMAL)
     assert np.isfinite([same.raw_score, other.raw_score, other.pixel_threshold]).all()
     assert np.isfinite([region.strength for region in other.regions]).all()

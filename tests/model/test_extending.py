@@ -55,6 +55,17 @@ def test_the_bank_grows_by_one_pictures_share(detector: AnomalyDetector) -> None
     assert grown[:2] == [size + size // 12 for size in sizes[:2]]  # the coarsest has few patches to give
 
 
+def test_a_copy_adds_nothing_but_its_name(detector: AnomalyDetector) -> None:
+    before = detector.calibration.scores
+    rows = len(detector.memory.layers[0].bank.rows)
+    detector.extend([texture(3), texture(50), texture(50)])
+    assert len(detector.calibration.scores) == len(before) + 1
+    assert len(detector.memory.layers[0].bank.rows) == rows + rows // 12
+    copy, new, copy_of_new = detector.training[-3:]
+    assert copy.raw_score == detector.training[3].raw_score
+    assert (copy_of_new.raw_score, copy_of_new.name) == (new.raw_score, "picture 15")
+
+
 def test_a_strange_addition_is_set_aside(detector: AnomalyDetector) -> None:
     detector.extend([texture(31, spot=True), texture(32)])
     assert [image.suspect for image in detector.training[-2:]] == [True, False]
