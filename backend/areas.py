@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import cos, radians, sin
 from typing import Any
 
-from backend.dataset import Task
+from backend.dataset import Task, changed_at
 from backend.errors import AreaUnusable
 from backend.labels import LabelConfig, is_rectangle
 from model.area import Area, Rectangle, write_rectangles
@@ -52,7 +52,7 @@ def _drawings(tasks: Iterable[Task], config: LabelConfig) -> Iterator[tuple[str,
         for annotation in task.get("annotations") or ():
             result = [item for item in annotation.get("result") or () if config.is_area(item)]
             if result and not annotation.get("was_cancelled"):
-                yield str(annotation.get("updated_at") or annotation.get("created_at") or ""), task["id"], result
+                yield changed_at(annotation), task["id"], result
 
 
 def _upright(item: Json) -> Rectangle:

@@ -43,11 +43,9 @@ class Cut:
         return kept | {"result": self._result(prediction.get("result"))}
 
     def _annotation(self, annotation: Json) -> Json:
-        known = ("created_at", "was_cancelled", "ground_truth", "parent_prediction")
+        known = ("created_at", "updated_at", "was_cancelled", "ground_truth", "parent_prediction")
         kept = {key: annotation[key] for key in known if annotation.get(key) is not None}
         areas = [item for item in annotation.get("result") or () if self.config.is_area(item)]
-        if areas:
-            kept["updated_at"] = annotation.get("updated_at")
         result = self._result(annotation.get("result")) + areas
         return kept | {"completed_by": annotator(annotation), "result": result}
 

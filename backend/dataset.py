@@ -176,13 +176,18 @@ def _dispute(task: Task, uri: str, voices: Sequence[dict[str, Any]], config: Lab
 
 
 def _voices(task: Task, config: LabelConfig) -> list[dict[str, Any]]:
-    """Each annotator's newest submitted annotation that has a verdict."""
+    """Each annotator's last changed submitted annotation that has a verdict."""
     newest: dict[Any, dict[str, Any]] = {}
     annotations = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
-    for annotation in sorted(annotations, key=lambda a: str(a.get("created_at") or "")):
+    for annotation in sorted(annotations, key=changed_at):
         if config.verdict_of(annotation.get("result") or ()) is not None:
             newest[annotator(annotation)] = annotation
     return list(newest.values())
+
+
+def changed_at(annotation: dict[str, Any]) -> str:
+    """When an annotation was changed last, in ISO 8601; empty where nothing is told."""
+    return str(annotation.get("updated_at") or annotation.get("created_at") or "")
 
 
 def annotator(annotation: dict[str, Any]) -> Any:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 Tasks = dict[int, Task]
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "tasks"
 FILE = "snapshot.json.gz"
 PUSHED = "pushed-"

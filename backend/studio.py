@@ -32,7 +32,7 @@ RETRIED = frozenset((429, 500, 502, 503, 504))
 # A page with all fields takes Label Studio twice as long. The second row are those of the annotations.
 FIELDS = (
     "id,data,is_labeled,annotations,predictions,"
-    "result,created_at,completed_by,was_cancelled,ground_truth,parent_prediction"
+    "result,created_at,updated_at,completed_by,was_cancelled,ground_truth,parent_prediction"
 )
 NO_LEGACY_TOKENS = (
     "the organisation does not allow legacy tokens. Create a personal access token under Account & Settings, Personal"

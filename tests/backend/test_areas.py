@@ -66,6 +66,10 @@ def test_what_is_kept_of_a_task_tells_the_same_area() -> None:
     tasks = [task(1, drawn), task(2, annotation(at="2026-01-05T00:00:00Z"))]
     cut = Cut(CONFIG)
     assert drawn_area([cut.task(one) for one in tasks], CONFIG) == drawn_area(tasks, CONFIG)
+    corrected = drawn | {"updated_at": "2026-01-09T00:00:00Z"}
+    later = annotation(rectangle("ignore", 3, 3, 2, 2), at="2026-01-08T00:00:00Z")
+    tasks = [task(1, corrected), task(2, later)]
+    assert getattr(drawn_area([cut.task(one) for one in tasks], CONFIG), "task_id", None) == 1
     assert cut.name != Cut(parse_config((configs.FOLDER / "verdict_regions.xml").read_text())).name
 
 

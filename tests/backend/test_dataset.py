@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from backend.cutting import Cut
 from backend.dataset import HOLD_OUT_FROM, Dataset, Dispute, Task, build_dataset
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from model.prediction import Verdict
@@ -65,6 +66,15 @@ def test_whoever_changes_their_mind_is_taken_at_their_last_word() -> None:
         annotation("normal", created_at="2026-01-02T00:00:00Z"),
     )
     assert verdicts(changed) == ["abnormal"]
+
+
+def test_a_corrected_annotation_is_the_last_word() -> None:
+    corrected = task(
+        annotation("abnormal", created_at="2026-01-01T00:00:00Z", updated_at="2026-01-03T00:00:00Z"),
+        annotation("normal", created_at="2026-01-02T00:00:00Z", updated_at="2026-01-02T00:00:00Z"),
+    )
+    assert verdicts(corrected) == ["abnormal"]
+    assert verdicts(Cut(CONFIG).task(corrected)) == ["abnormal"]
 
 
 def test_tasks_without_a_picture_are_named() -> None:

@@ -190,6 +190,13 @@ def test_what_changed_is_found_by_reading_a_part(
     assert 0 < read <= most
 
 
+def test_a_correction_is_dated(project: Project) -> None:
+    change(project)
+    found, _ = project.look()
+    annotation = next(task for task in found if task["id"] == project.ids[3])["annotations"][0]
+    assert annotation["updated_at"] > annotation["created_at"]
+
+
 def test_what_the_backfill_pushed_is_known_without_asking(project: Project) -> None:
     time.sleep(1)
     found, _ = project.look()
