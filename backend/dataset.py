@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from backend.labels import LabelConfig
+from backend.naming import is_ours
 from model.prediction import Verdict
 from model.splits import Split, split_of
 
@@ -217,12 +218,15 @@ def _confirm(
 
 
 def _prior(task: Task, confirmed_at: datetime, config: LabelConfig) -> Prior | None:
-    """The newest scored prediction made before people confirmed the task."""
-    earlier = [
+    """The newest scored prediction of ours made before people confirmed the task."""
+    ours = [
         prediction
         for prediction in task.get("predictions") or ()
-        if isinstance(prediction, dict) and prediction.get("score") is not None and _time(prediction) < confirmed_at
+        if isinstance(prediction, dict)
+        and is_ours(prediction.get("model_version"))
+        and prediction.get("score") is not None
     ]
+    earlier = [prediction for prediction in ours if _time(prediction) < confirmed_at]
     for prediction in sorted(earlier, key=_time, reverse=True):
         verdict = config.verdict_of(prediction.get("result") or ())
         if verdict is not None:

@@ -22,6 +22,7 @@ from backend.errors import BackendError, PicturesUnreadable, UnknownVersion
 from backend.labels import LabelConfig
 from backend.leaving import find_project, is_connected
 from backend.logs import about
+from backend.naming import name_of
 from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
@@ -448,8 +449,7 @@ def recipe(config: DetectorConfig, pictures: Pictures) -> str:
 
 def version_name(dataset: Dataset, recipe_name: str) -> str:
     """A name derived from what the model depends on: the same labels and settings give the same name."""
-    digest = hashlib.sha256(f"{dataset.fingerprint} {recipe_name}".encode()).hexdigest()
-    return f"normal-{len(dataset.training)}-{digest[:8]}"
+    return name_of(len(dataset.training), f"{dataset.fingerprint} {recipe_name}")
 
 
 def _outcome(version: ModelVersion, why: str, result: str) -> Json:

@@ -82,22 +82,25 @@ def test_tasks_without_a_picture_are_named() -> None:
     assert build_dataset([empty], CONFIG).without_image == (empty["id"],)
 
 
-def test_what_was_predicted_before_is_remembered_and_acceptance_is_marked() -> None:
-    def predicted(at: str, name: str, version: str) -> dict[str, Any]:
+def test_what_we_predicted_before_is_remembered_and_acceptance_is_marked() -> None:
+    def predicted(at: str, name: str, version: str | None) -> dict[str, Any]:
         return {"created_at": at, "result": verdict(name), "score": 0.7, "model_version": version}
 
     seen = task(
         annotation("abnormal", parent_prediction=5),
         predictions=[
-            predicted("2026-01-01T00:00:00Z", "normal", "old"),
-            predicted("2026-01-01T12:00:00Z", "abnormal", "newer"),
-            predicted("2026-01-02T12:00:00Z", "normal", "after"),
+            predicted("2026-01-01T00:00:00Z", "normal", "normal-5-00000000"),
+            predicted("2026-01-01T12:00:00Z", "abnormal", "normal-6-11111111"),
+            predicted("2026-01-01T13:00:00Z", "normal", "customers-own-yolo"),
+            predicted("2026-01-01T14:00:00Z", "normal", ""),
+            predicted("2026-01-01T15:00:00Z", "normal", None),
+            predicted("2026-01-02T12:00:00Z", "normal", "normal-7-22222222"),
         ],
     )
     image = build_dataset([seen], CONFIG).labelled[0]
     assert not image.independent
     assert image.prior is not None
-    assert (image.prior.model_version, image.prior.verdict) == ("newer", "abnormal")
+    assert (image.prior.model_version, image.prior.verdict) == ("normal-6-11111111", "abnormal")
 
 
 def many(normals: int, abnormals: int = 0) -> Dataset:

@@ -11,6 +11,7 @@ import pytest
 
 from backend.dataset import Dataset, Dispute, LabelledImage, Prior
 from backend.labels import EXAMPLE_CONFIG, parse_config
+from backend.naming import is_ours
 from backend.pictures import Pictures
 from backend.registry import ModelVersion
 from backend.review import ENOUGH_OF_EACH, Case, held_out_cases, report, worse_on_test
@@ -81,6 +82,9 @@ def test_a_versions_name_follows_from_its_content(settings: Settings) -> None:
     wanted = recipe(detector_config(settings), Pictures(settings))
     assert version_name(normals(7), wanted) == version_name(normals(7), wanted)
     assert version_name(normals(7), wanted) != version_name(normals(8), wanted)
+    assert is_ours(version_name(normals(7), wanted))
+    for name in (None, "", "undefined", "untrained", "customers-own-yolo", "normal-7", "normal-7-latest"):
+        assert not is_ours(name), name
     other = settings.model_copy(update={"alarm_rate": 0.01})
     assert recipe(detector_config(other), Pictures(other)) != wanted
 
