@@ -354,6 +354,7 @@ class Version(Answer):
     normals: int
     training_tasks: list[int]
     trusted_tasks: list[int]
+    unread_tasks: list[int]
     recipe: str
     seconds: float
     provisional: bool

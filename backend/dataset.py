@@ -63,12 +63,14 @@ class Dispute:
 class Dataset:
     """A project's confirmed pictures.
 
-    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks the image key.
+    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks the image key. unread: tasks
+    whose pictures cannot be read now, and are not learned.
     """
 
     labelled: tuple[LabelledImage, ...]
     disputed: tuple[Dispute, ...]
     without_image: tuple[int, ...]
+    unread: frozenset[int] = frozenset()
 
     @property
     def normals(self) -> tuple[LabelledImage, ...]:
@@ -86,9 +88,8 @@ class Dataset:
     @property
     def training(self) -> tuple[LabelledImage, ...]:
         """The normal pictures that the model learns from."""
-        if not self.holds_out:
-            return self.normals
-        return tuple(image for image in self.normals if image.split is Split.TRAIN)
+        readable = (image for image in self.normals if image.task_id not in self.unread)
+        return tuple(image for image in readable if image.split is Split.TRAIN or not self.holds_out)
 
     def held_out(self, split: Split) -> tuple[LabelledImage, ...]:
         """The pictures of dev or test: never trained on."""
@@ -158,6 +159,11 @@ def image_uri(task: Task, config: LabelConfig) -> str | None:
 def is_finished(task: Task) -> bool:
     """Whether people have completed the task."""
     return bool(task.get("is_labeled"))
+
+
+def is_judged(task: Task) -> bool:
+    """Whether someone has submitted an annotation of the task, which may want more than one."""
+    return any(not annotation.get("was_cancelled") for annotation in task.get("annotations") or ())
 
 
 def _verdict(task: Task, config: LabelConfig) -> tuple[Verdict | None, Sequence[dict[str, Any]]]:

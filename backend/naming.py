@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
+UNTRAINED = "untrained"
+"""What is told where there is no model yet."""
+
 _OURS = re.compile(r"normal-\d+-[0-9a-f]{8}")
 
 
@@ -15,5 +18,5 @@ def name_of(normals: int, depends_on: str) -> str:
 
 
 def is_ours(model_version: str | None) -> bool:
-    """Whether a prediction's or a backend's model version has such a name; those deleted since have it too."""
-    return _OURS.fullmatch(str(model_version)) is not None
+    """Whether we gave a prediction or a backend its model version; those of versions deleted since are ours too."""
+    return model_version == UNTRAINED or _OURS.fullmatch(str(model_version)) is not None

@@ -13,7 +13,8 @@ from flask import has_request_context, request
 from label_studio_ml import model as label_studio_ml
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend.predicting import UNTRAINED, empty_result
+from backend.naming import UNTRAINED
+from backend.predicting import empty_result
 from backend.services import Services, build_services
 from backend.settings import load_settings
 

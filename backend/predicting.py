@@ -13,6 +13,7 @@ from backend.dataset import image_uri
 from backend.errors import LabelConfigUnusable, Overloaded, UnknownVersion
 from backend.jobs import Jobs
 from backend.labels import LabelConfig
+from backend.naming import UNTRAINED
 from backend.pictures import Pictures
 from backend.registry import Registry
 from backend.results import prediction_result
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-UNTRAINED = "untrained"
 MOST_WAITING = 8
 
 

@@ -33,8 +33,9 @@ class ModelVersion:
     """What is known of one trained model besides the model itself.
 
     name: content-derived, stable. fingerprint: of the training set. normals: pictures that it learned from.
-    training_tasks: the tasks that it was given. trusted_tasks: those of them that are ground truth. recipe: of
-    the settings that it depends on. seconds: how long training took.
+    training_tasks: the tasks that it was given. trusted_tasks: those of them that are ground truth. unread_tasks: those
+    that it would have been given, had their pictures been readable. recipe: of the settings that it depends on.
+    seconds: how long training took.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ModelVersion:
     threshold: float
     alarm_rate: float
     attainable_rate: float
+    unread_tasks: tuple[int, ...] = ()
 
 
 class Registry:
@@ -239,11 +241,12 @@ class Registry:
         content = self.store.read_json(project_id, "versions", name, "manifest.json")
         if content is None:
             return None
+        content.setdefault("unread_tasks", ())  # version 0.1.0 wrote none at first
         wanted = [field.name for field in fields(ModelVersion)]
         if not content.keys() >= set(wanted):  # an older release wrote less: the model is trained again
             return None
         known = {name: content[name] for name in wanted}  # a newer release may write more
-        tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks")}
+        tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks", "unread_tasks")}
         return ModelVersion(**known | tasks)
 
 

@@ -183,6 +183,9 @@ class Studio:
             json={"selectedItems": {"all": False, "included": list(task_ids)}},
         )
 
+    def delete_prediction(self, prediction_id: int) -> None:
+        self._call("DELETE", f"/api/predictions/{prediction_id}/")
+
     def projects(self) -> list[int]:
         """The ids of the projects that the token's owner sees, at most a thousand."""
         return [int(project["id"]) for project in self._list("/api/projects", {"page_size": 1000, "include": "id"})]

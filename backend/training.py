@@ -16,13 +16,13 @@ from backend.areas import DrawnArea, drawn_area
 from backend.board import Board
 from backend.choices import cheapest
 from backend.cutting import Cut
-from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished
+from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished, is_judged
 from backend.drift import drift, newest_predictions
 from backend.errors import BackendError, PicturesUnreadable, UnknownVersion
 from backend.labels import LabelConfig
 from backend.leaving import find_project, is_connected
 from backend.logs import about
-from backend.naming import name_of
+from backend.naming import UNTRAINED, is_ours, name_of
 from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
@@ -88,6 +88,7 @@ class Trainer:
         current = self._current(project_id)
         wanted = detector_config(self._settings, self._registry.alarm_rate(project_id), drawn)
         wanted_recipe = recipe(wanted, self._pictures)
+        dataset = replace(dataset, unread=self._still_unread(project_id, dataset, current, wanted))
         why = why_train(dataset, current, self._settings, wanted_recipe, force=force)
         if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
             log.info("project %s: training, because %s", project_id, why)
@@ -136,6 +137,33 @@ class Trainer:
         self._board.post(project_id, suggested=doubtful(tasks, config, current.name))
 
     # Steps
+
+    def _still_unread(
+        self, project_id: int, dataset: Dataset, current: ModelVersion | None, config: DetectorConfig
+    ) -> frozenset[int]:
+        """Of the normal pictures that could not be read for the version in charge, those that cannot be read now."""
+        missed = [image for image in dataset.training if current and image.task_id in current.unread_tasks]
+        return frozenset(self._embed(project_id, missed, config)[1])
+
+    def _embed(
+        self, project_id: int, images: Sequence[LabelledImage], config: DetectorConfig, *, told: str = ""
+    ) -> tuple[dict[int, Embedding], dict[int, tuple[str, str]]]:
+        """By task, the embeddings of pictures, and of those that cannot be read the address and the reason.
+
+        told: what to call this on the progress bar, if it is to be told.
+        """
+        found: dict[int, Embedding] = {}
+        failed: dict[int, tuple[str, str]] = {}
+        places = [(image.uri, image.task_id) for image in images]
+        for done, (image, item) in enumerate(zip(images, self._pictures.embed_each(places, config), strict=True)):
+            if told:
+                self._board.post_progress(project_id, told, done, len(images))
+            if isinstance(item, Embedding):
+                found[image.task_id] = item
+            else:
+                failed[image.task_id] = (image.uri, str(item))
+        self._board.note_pictures(project_id, failed, solved=list(found))
+        return found, failed
 
     def _suggest(
         self,
@@ -209,8 +237,9 @@ class Trainer:
         """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
         started = time.monotonic()
         wanted_recipe = recipe(config, self._pictures)
+        detector, unread = self._fit(project_id, dataset, config)
+        dataset = replace(dataset, unread=dataset.unread | unread)
         name = version_name(dataset, wanted_recipe)
-        detector = self._fit(project_id, dataset, config)
         self._board.post_progress(project_id, "evaluating", 0, 1)
         cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
         saving = cheapest(detector.calibration, [case.to_json() for case in cases], self._settings)
@@ -226,6 +255,7 @@ class Trainer:
             normals=len(detector.calibration.scores),
             training_tasks=tuple(image.task_id for image in dataset.training),
             trusted_tasks=tuple(sorted(trusted_of(dataset))),
+            unread_tasks=tuple(sorted(dataset.unread)),
             recipe=wanted_recipe,
             seconds=round(time.monotonic() - started, 2),
             provisional=detector.calibration.provisional,
@@ -262,37 +292,27 @@ class Trainer:
         judged = {row["task_id"]: row for row in saved["cases"]}
         return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
 
-    def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> AnomalyDetector:
+    def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> tuple[AnomalyDetector, frozenset[int]]:
+        """A detector that has learned the dataset, and the tasks whose pictures could not be read."""
         training = dataset.training
-        names: list[str] = []
-        embeddings: list[Embedding] = []
-        failed: dict[int, tuple[str, str]] = {}
-        places = [(image.uri, image.task_id) for image in training]
-        config = self._settle_tiles(project_id, places, config)
-        for done, (image, item) in enumerate(zip(training, self._pictures.embed_each(places, config), strict=True)):
-            self._board.post_progress(project_id, "reading pictures", done, len(training))
-            if isinstance(item, Embedding):
-                names.append(str(image.task_id))
-                embeddings.append(item)
-            else:
-                failed[image.task_id] = (image.uri, str(item))
-        self._board.note_pictures(project_id, failed, solved=[int(name) for name in names])
-        if 2 * len(embeddings) < len(training):
+        config = self._settle_tiles(project_id, [(image.uri, image.task_id) for image in training], config)
+        found, failed = self._embed(project_id, training, config, told="reading pictures")
+        if 2 * len(found) < len(training):
             reason = next(iter(failed.values()))[1]
             raise PicturesUnreadable(
                 f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"
             )
-        different = len(set(first_copies([embedding.look for embedding in embeddings])))
+        different = len(set(first_copies([embedding.look for embedding in found.values()])))
         if different < self._settings.min_normals:
             raise NotEnoughNormals(different, self._settings.min_normals)
-        detector = AnomalyDetector(config, embedder=self._pictures.embedder(config))
-        return detector.fit_embeddings(
-            embeddings,
-            names,
-            altered=self._altered([image for image in training if image.task_id not in failed], config),
+        detector = AnomalyDetector(config, embedder=self._pictures.embedder(config)).fit_embeddings(
+            list(found.values()),
+            [str(task_id) for task_id in found],
+            altered=self._altered([image for image in training if image.task_id in found], config),
             trusted={str(task_id) for task_id in trusted_of(dataset)},
             progress=partial(self._board.post_progress, project_id),
         )
+        return detector, frozenset(failed)
 
     def _settle_tiles(self, project_id: int, places: Sequence[Place], config: DetectorConfig) -> DetectorConfig:
         """Chooses the tiles by the size of the first pictures, where the settings leave it open."""
@@ -342,18 +362,21 @@ class Trainer:
             self._studio.set_model_version(project["id"], version)
 
     def _ours(self, project_id: int, backends: Sequence[Json]) -> Json | None:
-        """Which of the project's backends is this one: the one that told a version of ours."""
+        """Which of the project's backends is this one, by the version that it told; None where that is in doubt."""
         if len(backends) < 2:
             return next(iter(backends), None)
         known = {found.name for found in self._registry.versions(project_id)}
-        return next((backend for backend in backends if backend.get("model_version") in known), backends[0])
+        trained = [backend for backend in backends if backend.get("model_version") in known]
+        likely = trained or [backend for backend in backends if backend.get("model_version") == UNTRAINED]
+        if len(likely) != 1:
+            log.warning("project %s: which of its %s ML backends is this one cannot be told", project_id, len(backends))
+            return None
+        return likely[0]
 
     def _push(self, project_id: int, tasks: Sequence[Task], predictions: Sequence[Json]) -> None:
-        """Replaces the old predictions of unfinished tasks; those of finished ones stay as evidence."""
+        """Replaces our old predictions of tasks that nobody has judged; those of judged ones stay as evidence."""
         ready = {row["task"] for row in predictions}
-        outdated = [task["id"] for task in tasks if task["id"] in ready and task.get("predictions")]
-        if outdated:
-            self._studio.delete_predictions(project_id, outdated)
+        self._delete_outdated(project_id, [task for task in tasks if task["id"] in ready and not is_judged(task)])
         if not predictions:
             return
         created = self._studio.import_predictions(project_id, predictions)
@@ -362,6 +385,15 @@ class Trainer:
                 f"Label Studio stored {created} of {len(predictions)} predictions for project {project_id}: does the"
                 " labelling config still fit?"
             )
+
+    def _delete_outdated(self, project_id: int, tasks: Sequence[Task]) -> None:
+        """Deletes our predictions: those of many tasks at once, but one by one beside predictions of other models."""
+        alone = [task["id"] for task in tasks if task.get("predictions") and all(map(_is_ours, task["predictions"]))]
+        if alone:
+            self._studio.delete_predictions(project_id, alone)
+        for task in tasks:
+            for prediction in _ours_of(task) if task["id"] not in alone else ():
+                self._studio.delete_prediction(prediction["id"])
 
 
 def why_train(
@@ -382,6 +414,8 @@ def why_train(
         return f"there are {len(training)} normal pictures and no model yet"
     if current.recipe != wanted_recipe:
         return "the settings of the model or the area to look at changed"
+    if training & set(current.unread_tasks):
+        return "pictures that could not be read can be read now"
     if dataset.fingerprint == current.fingerprint:
         return None
     known = set(current.training_tasks)
@@ -401,14 +435,24 @@ def trusted_of(dataset: Dataset) -> set[int]:
 
 
 def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
-    """Whether an unfinished task with a picture lacks its one prediction of `version`."""
+    """Whether an unfinished task with a picture lacks its one prediction of `version`.
+
+    One that somebody has judged keeps what had been predicted before; other models' predictions do not matter.
+    """
     if is_finished(task) or image_uri(task, config) is None:
         return False
-    predictions = task.get("predictions") or []
-    if len(predictions) != 1:
-        return True
-    only = predictions[0]
-    return only.get("model_version") != version or not only.get("result")
+    ours = _ours_of(task)
+    if len(ours) != 1:
+        return not (ours and is_judged(task))
+    return not is_judged(task) and (ours[0].get("model_version") != version or not ours[0].get("result"))
+
+
+def _ours_of(task: Task) -> list[Json]:
+    return [prediction for prediction in task.get("predictions") or () if _is_ours(prediction)]
+
+
+def _is_ours(prediction: Json) -> bool:
+    return is_ours(prediction.get("model_version"))
 
 
 def task_prediction(

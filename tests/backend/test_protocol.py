@@ -15,7 +15,8 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.labels import EXAMPLE_CONFIG
-from backend.predicting import MOST_WAITING, UNTRAINED
+from backend.naming import UNTRAINED
+from backend.predicting import MOST_WAITING
 from backend.services import Services, build_services
 from backend.settings import WEBHOOK_HEADER, load_settings
 from tests.conftest import LABEL_STUDIO_WAITS, PROJECT, PictureServer

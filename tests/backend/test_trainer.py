@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ class FakeStudio:
     def __init__(self) -> None:
         self.label_config = EXAMPLE_CONFIG
         self.labelled: list[dict[str, Any]] = []
+        self.connected: list[dict[str, Any]] = []
+        self.titles: dict[int, str] = {}
         self.renamed: list[str] = []
+        self.pushed: list[int] = []
+        self.emptied: list[int] = []
+        self.deleted: list[int] = []
         self.clock = None
 
     def label(self, task_id: int, verdict: str) -> None:
@@ -45,10 +51,26 @@ class FakeStudio:
             "model_version": self.renamed[-1] if self.renamed else "",
         }
 
-    def tasks(self, project_id: int) -> list[dict[str, Any]]:
-        return self.labelled
+    def tasks(self, project_id: int, ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        return [task for task in self.labelled if ids is None or task["id"] in ids]
+
+    def import_predictions(self, project_id: int, predictions: Sequence[dict[str, Any]]) -> int:
+        self.pushed += [row["task"] for row in predictions]
+        return len(predictions)
+
+    def delete_predictions(self, project_id: int, task_ids: Sequence[int]) -> None:
+        self.emptied += task_ids
+
+    def delete_prediction(self, prediction_id: int) -> None:
+        self.deleted.append(prediction_id)
 
     def backends(self, project_id: int) -> list[dict[str, Any]]:
+        return self.connected
+
+    def rename_backend(self, backend: dict[str, Any], title: str, user: str, password: str) -> None:
+        self.titles[backend["id"]] = title
+
+    def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         return []
 
     def set_model_version(self, project_id: int, version: str) -> None:
@@ -148,7 +170,25 @@ def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, p
     trainer.sync(PROJECT)
     version = services.registry.versions(PROJECT)[0]
     assert version.normals == 5
+    assert version.unread_tasks == (3,)
+    assert version.name.startswith("normal-5-")
     assert [problem["task_id"] for problem in services.jobs.board.problems(PROJECT)] == [3]
+
+
+def test_normals_that_can_be_read_again_are_learned(
+    trainer: Trainer, services: Services, picture_server: PictureServer
+) -> None:
+    picture = picture_server.contents.pop("/data/upload/3.jpg")
+    for _ in range(2):  # looking again in vain changes nothing
+        trainer.sync(PROJECT)
+        assert services.jobs.board.news(PROJECT)["last_training"]["why"].endswith("no model yet")
+    picture_server.contents["/data/upload/3.jpg"] = picture
+    trainer.sync(PROJECT)
+    version = services.registry.version(PROJECT, str(services.registry.current(PROJECT)))
+    assert (version.normals, version.unread_tasks) == (6, ())
+    assert "can be read now" in services.jobs.board.news(PROJECT)["last_training"]["why"]
+    assert services.registry.detector(PROJECT, version.name).calibration.threshold == version.threshold
+    assert not services.jobs.board.problems(PROJECT)
 
 
 def test_copies_count_once(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
@@ -177,6 +217,34 @@ def test_a_held_out_copy_of_a_learned_picture_is_scored_as_if_it_were_not_learne
     detector = services.registry.detector(PROJECT, version.name)
     assert case["raw_score"] == next(one.raw_score for one in detector.training if one.name == str(learned))
     assert case["cross_fitted"]
+
+
+def test_predictions_of_other_models_and_of_judged_tasks_are_left_alone(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    studio.wait_with(7, id=70, model_version="normal-5-0000aaaa", score=0.9)
+    studio.wait_with(8, id=80, model_version="customers-own-yolo", score=0.9)
+    studio.wait_with(9, id=90, model_version="normal-5-0000aaaa", score=0.9)
+    studio.labelled[-1]["predictions"].append({"id": 91, "model_version": "customers-own-yolo"})
+    studio.wait_with(10)
+    studio.labelled[-1]["annotations"] = studio.labelled[0]["annotations"]  # the first of two that the project wants
+    due = trainer.sync(PROJECT)
+    trainer.backfill(PROJECT, str(services.registry.current(PROJECT)), due)
+    assert sorted(studio.pushed) == [7, 8, 9, 10]
+    assert studio.emptied == [7]
+    assert studio.deleted == [90]
+
+
+def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: FakeStudio, services: Services) -> None:
+    other = {"id": 1, "url": "http://sam:9091", "title": "SAM", "model_version": "sam-1"}
+    ours = {"id": 2, "url": "http://anomaly:9090", "title": "Anomaly", "model_version": "untrained"}
+    studio.connected = [other, ours]
+    trainer.sync(PROJECT)
+    assert studio.titles == {2: services.registry.current(PROJECT)}
+    ours["model_version"] = "sam-2"  # neither can be told to be this one
+    studio.titles.clear()
+    trainer.sync(PROJECT, force=True)
+    assert studio.titles == {}
 
 
 def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:

@@ -83,10 +83,13 @@ def test_a_versions_name_follows_from_its_content(settings: Settings) -> None:
     assert version_name(normals(7), wanted) == version_name(normals(7), wanted)
     assert version_name(normals(7), wanted) != version_name(normals(8), wanted)
     assert is_ours(version_name(normals(7), wanted))
-    for name in (None, "", "undefined", "untrained", "customers-own-yolo", "normal-7", "normal-7-latest"):
+    for name in (None, "", "undefined", "customers-own-yolo", "normal-7", "normal-7-latest"):
         assert not is_ours(name), name
     other = settings.model_copy(update={"alarm_rate": 0.01})
     assert recipe(detector_config(other), Pictures(other)) != wanted
+
+
+OLD, NEW, FOREIGN = "normal-5-00000001", "normal-6-00000002", "customers-own-yolo"
 
 
 def prediction(version: str, result: list[int] | None = None) -> dict[str, Any]:
@@ -97,17 +100,22 @@ def prediction(version: str, result: list[int] | None = None) -> dict[str, Any]:
     ("known", "needed"),
     [
         ({"predictions": []}, True),
-        ({"predictions": [prediction("v1")]}, True),
-        ({"predictions": [prediction("v2")]}, False),
-        ({"predictions": [prediction("v2", [])]}, True),
-        ({"predictions": [prediction("v2"), prediction("v2")]}, True),
+        ({"predictions": [prediction(OLD)]}, True),
+        ({"predictions": [prediction(NEW)]}, False),
+        ({"predictions": [prediction(NEW, [])]}, True),
+        ({"predictions": [prediction(NEW), prediction(NEW)]}, True),
+        ({"predictions": [prediction(FOREIGN)]}, True),
+        ({"predictions": [prediction(FOREIGN), prediction(NEW)]}, False),
+        ({"predictions": [prediction(OLD)], "annotations": [{"id": 1}]}, False),
+        ({"predictions": [prediction(OLD)], "annotations": [{"id": 1, "was_cancelled": True}]}, True),
+        ({"predictions": [], "annotations": [{"id": 1}]}, True),
         ({"predictions": [], "is_labeled": True}, False),
         ({"predictions": [], "data": {}}, False),
     ],
 )
 def test_which_tasks_need_a_prediction(known: dict[str, Any], needed: bool) -> None:
     task = {"id": 1, "data": {"image": "/x.jpg"}, "is_labeled": False} | known
-    assert needs_prediction(task, CONFIG, "v2") is needed
+    assert needs_prediction(task, CONFIG, NEW) is needed
 
 
 def cases(scores_normal: list[float], scores_abnormal: list[float], split: Split = Split.TEST) -> list[Case]:

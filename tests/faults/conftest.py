@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from backend.labels import EXAMPLE_CONFIG
-from backend.predicting import UNTRAINED
+from backend.naming import UNTRAINED
 from tests.faults import programs
 from tests.faults.label_studio import PATIENCE, FakeLabelStudio
 

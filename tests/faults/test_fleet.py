@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from backend.predicting import UNTRAINED
+from backend.naming import UNTRAINED
 from backend.registry import Registry
 from tests.faults.conftest import PROJECT, Fleet, eventually
 from tests.faults.label_studio import PATIENCE, FakeLabelStudio

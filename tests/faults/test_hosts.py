@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.predicting import UNTRAINED
+from backend.naming import UNTRAINED
 from backend.registry import Registry
 from tests.conftest import LABEL_STUDIO_WAITS
 from tests.faults.conftest import PROJECT, Fleet, Redis, eventually, fill

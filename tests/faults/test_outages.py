@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.predicting import UNTRAINED
+from backend.naming import UNTRAINED
 from backend.services import build_services
 from backend.settings import load_settings
 from tests.faults.conftest import PROJECT, Fleet, Redis, eventually

@@ -24,6 +24,7 @@ from backend.training import needs_prediction
 from tests.live.conftest import TOKEN, LiveStudio
 
 CUT = Cut(parse_config(EXAMPLE_CONFIG), "part")
+VERSION = "normal-5-00000001"
 TASKS = 120
 PART = 25
 NORMAL = {"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["normal"]}}
@@ -44,7 +45,7 @@ class CountingStudio(Studio):
 
 
 def lacking(tasks: list[Json]) -> list[int]:
-    return [task["id"] for task in tasks if needs_prediction(task, CUT.config, "v1")]
+    return [task["id"] for task in tasks if needs_prediction(task, CUT.config, VERSION)]
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Project:
 
     def predict(self, ids: list[int]) -> list[Json]:
         """Stores predictions as our own backfill does."""
-        rows = [{"task": task_id, "result": [NORMAL], "score": 0.3, "model_version": "v1"} for task_id in ids]
+        rows = [{"task": task_id, "result": [NORMAL], "score": 0.3, "model_version": VERSION} for task_id in ids]
         assert self.studio.import_predictions(self.id, rows) == len(ids)
         return rows
 
@@ -229,3 +230,19 @@ def test_a_clock_that_was_set_back_makes_everything_be_read(project: Project) ->
     assert not project.looker._is_due(kept)
     project.studio.clock -= timedelta(hours=1)
     assert project.looker._is_due(kept)
+
+
+def test_one_prediction_is_deleted_and_the_others_stay(project: Project) -> None:
+    others = [{"task": project.ids[0], "result": [NORMAL], "score": 0.9, "model_version": "customers-own-yolo"}]
+    before = {found["id"] for found in project.task(0)["predictions"]}
+    project.studio.import_predictions(project.id, others)
+    project.predict([project.ids[0]])
+    [ours] = [
+        found["id"]
+        for found in next(project.studio.tasks(project.id, [project.ids[0]]))["predictions"]
+        if found["id"] not in before and found["model_version"] == VERSION
+    ]
+    project.studio.delete_prediction(ours)
+    left = project.task(0)["predictions"]
+    assert ours not in {found["id"] for found in left}
+    assert "customers-own-yolo" in {found["model_version"] for found in left}
