@@ -18,7 +18,7 @@ class Prediction:
     """A verdict on one picture, and why.
 
     score: in (0, 1), 0.5 at the threshold; raw_score: distance to the memory bank, >= 0.
-    p_value: share of normal pictures at least this strange, in (0, 1].
+    p_value: share of normal pictures at least this strange, counting the picture itself, in (0, 1].
     anomaly_map: float32 (h, w), patch distances over the whole picture.
     pixel_threshold: the distance above which a place counts as anomalous.
     regions: the anomalous places, largest first; empty when the verdict is normal.
@@ -41,21 +41,19 @@ class Prediction:
 
 def explain(verdict: Verdict, p_value: float, regions: tuple[Region, ...], normals: int) -> str:
     """One sentence in plain words on why a picture got its verdict."""
+    count = round(p_value * (normals + 1)) - 1  # the p-value counts the picture itself
+    others = _how_many(count)
     if verdict is Verdict.NORMAL:
-        return f"Looks like the {normals} normal pictures: {_share(p_value)} of them are at least this unusual."
+        return f"Looks like the {normals} normal pictures{':' if count else ', though'} {others} this unusual."
     if not regions:
-        return f"Unlike the {normals} normal pictures as a whole: {_rarity(p_value, normals)}."
-    return f"Unlike the {normals} normal pictures: {_rarity(p_value, normals)}. {_places(regions)}"
+        return f"Unlike the {normals} normal pictures as a whole: {others} this unusual."
+    return f"Unlike the {normals} normal pictures: {others} this unusual. {_places(regions)}"
 
 
-def _rarity(p_value: float, normals: int) -> str:
-    if p_value * (normals + 1) < 1.5:
-        return "none of them is this unusual"
-    return f"only {_share(p_value)} of them are this unusual"
-
-
-def _share(p_value: float) -> str:
-    return f"{100 * p_value:.0f} %" if p_value >= 0.01 else "under 1 %"
+def _how_many(count: int) -> str:
+    if count == 0:
+        return "none of them is"
+    return "1 of them is" if count == 1 else f"{count} of them are"
 
 
 def _places(regions: tuple[Region, ...]) -> str:
