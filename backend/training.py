@@ -309,6 +309,7 @@ class Trainer:
             list(found.values()),
             [str(task_id) for task_id in found],
             altered=self._altered([image for image in training if image.task_id in found], config),
+            parts={str(image.task_id): image.group for image in training},
             trusted={str(task_id) for task_id in trusted_of(dataset)},
             progress=partial(self._board.post_progress, project_id),
         )

@@ -28,6 +28,7 @@ from model.regions import Map, find_regions
 from model.tiling import AUTO, choose_tiles
 
 FEWEST_NORMALS = 2
+FEWEST_PARTS = 5
 SIZED = 10
 Progress = Callable[[str, int, int], None]
 
@@ -141,12 +142,15 @@ class AnomalyDetector:
         names: Sequence[str],
         *,
         altered: Mapping[str, Sequence[Embedding]] | None = None,
+        parts: Mapping[str, str] | None = None,
         trusted: Container[str] = (),
         progress: Progress | None = None,
     ) -> Self:
         """Learns from pictures that are embedded already; `names` tells them apart. Copies count once.
 
         altered: by name, embeddings of a picture under other light or focus, which are normal then too.
+        parts: by name, which physical part a picture shows, where some show the same. It is then measured by what was
+        learned of other parts, as a new part will be; fewer than FEWEST_PARTS are too few for that.
         trusted: names of pictures that are normal beyond doubt, and never set aside, however unusual.
         """
         firsts = first_copies([embedding.look for embedding in embeddings])
@@ -157,6 +161,7 @@ class AnomalyDetector:
             [embeddings[index] for index in different],
             [names[index] for index in different],
             altered or {},
+            parts or {},
             {names[first] for first, name in zip(firsts, names, strict=True) if name in trusted},
             progress,
         )
@@ -170,18 +175,25 @@ class AnomalyDetector:
         embeddings: Sequence[Embedding],
         names: Sequence[str],
         altered: Mapping[str, Sequence[Embedding]],
+        parts: Mapping[str, str],
         trusted: Container[str],
         progress: Progress | None,
     ) -> _Fitted:
         """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
-        variants = [altered.get(name, ()) for name in names]
-        memory, maps = self._learn(embeddings, variants, progress)
+        variants, shown = (
+            [altered.get(name, ()) for name in names],
+            _numbered([parts.get(name, name) for name in names]),
+        )
+        memory, maps = self._learn(embeddings, variants, shown, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
         if len(kept) < len(embeddings):
             memory, maps = self._learn(
-                [embeddings[index] for index in kept], [variants[index] for index in kept], progress
+                [embeddings[index] for index in kept],
+                [variants[index] for index in kept],
+                [shown[index] for index in kept],
+                progress,
             )
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.array([float(unseen.place.max()) for unseen in maps])
@@ -249,13 +261,18 @@ class AnomalyDetector:
 
     @torch.inference_mode()
     def _learn(
-        self, embeddings: Sequence[Embedding], altered: Sequence[Sequence[Embedding]], progress: Progress | None
+        self,
+        embeddings: Sequence[Embedding],
+        altered: Sequence[Sequence[Embedding]],
+        parts: Sequence[int],
+        progress: Progress | None,
     ) -> tuple[PatchMemory, list[Maps]]:
         weights = BACKBONES[self.config.backbone].weights
         steps, total = count(1), len(weights) * len(embeddings)
         return learn(
             [embedding.layers for embedding in embeddings],
             [[embedding.layers for embedding in group] for group in altered],
+            parts,
             weights,
             area=self.config.area.inside,
             rows=self.config.bank_rows,
@@ -436,6 +453,12 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         names=tuple(meta["names"]),
         training=tuple(TrainingImage(**image) for image in meta["training"]),
     )
+
+
+def _numbered(parts: Sequence[str]) -> list[int]:
+    """The physical part of each picture as a number; with too few to tell what a new one is like, each for itself."""
+    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
+    return [numbers[part] for part in parts] if len(numbers) >= FEWEST_PARTS else list(range(len(parts)))
 
 
 def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:

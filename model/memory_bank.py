@@ -20,7 +20,7 @@ CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class MemoryBank:
-    """rows: float32 (M, C), patch embeddings of normal pictures. owners: int64 (M,), the picture of each row."""
+    """rows: float32 (M, C), patch embeddings of normal pictures. owners: int64 (M,), the physical part of each row."""
 
     rows: Tensor
     owners: Tensor

@@ -57,7 +57,7 @@ class LayerMemory:
     def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
         """float16 (h, w, C) -> float32 (h, w), the distance to what the bank makes of each patch, in spreads.
 
-        hidden: a picture whose patches to leave out, as if it had never been seen.
+        hidden: a part whose patches to leave out, as if it had never been seen.
         """
         rows = patches.flatten(0, 1).float()
         mask = _rows_of(self.bank, hidden)
@@ -99,6 +99,7 @@ class PatchMemory:
 def learn(
     pictures: Sequence[Layers],
     altered: Sequence[Sequence[Layers]],
+    parts: Sequence[int],
     weights: Sequence[LayerWeights],
     *,
     area: Inside,
@@ -109,8 +110,9 @@ def learn(
     """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
 
     altered: of each picture, any number of altered ones to remember with it and to hide with it.
+    parts: of each picture, the number of the physical part that it shows; pictures of one part are hidden together.
     area: tells which places of a map count; what lies outside is neither remembered nor measured.
-    Returns the memory and each picture's out-of-sample maps, its own part of the memory hidden. Hiding rows
+    Returns the memory and each picture's out-of-sample maps, what was learned of its part hidden. Hiding rows
     costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank of
     their own would, so these maps err on the high side and false alarms on the low one.
     """
@@ -122,8 +124,8 @@ def learn(
         maps = [picture[layer] for picture in pictures]
         variants = [[variant[layer] for variant in group] for group in altered]
         inside = area(*maps[0].shape[:2])
-        bank = _remember(maps, variants, inside, rows, seed)
-        memory, distances = _measure(bank, maps, inside, weight, tick)
+        bank = _remember(maps, variants, parts, inside, rows, seed)
+        memory, distances = _measure(bank, maps, parts, inside, weight, tick)
         memories.append(memory)
         resized = _resize(distances, score.shape[1:])
         score += weight.score * resized
@@ -137,42 +139,53 @@ def learn(
 
 
 def _remember(
-    maps: Sequence[Tensor], altered: Sequence[Sequence[Tensor]], inside: Tensor, rows: int, seed: int
+    maps: Sequence[Tensor],
+    altered: Sequence[Sequence[Tensor]],
+    parts: Sequence[int],
+    inside: Tensor,
+    rows: int,
+    seed: int,
 ) -> MemoryBank:
-    """One layer's bank; what is altered belongs to the picture that it was made from."""
-    owned = [*enumerate(maps), *((index, one) for index, group in enumerate(altered) for one in group)]
+    """One layer's bank; what is altered belongs to the part of the picture that it was made from."""
+    variants = ((part, one) for part, group in zip(parts, altered, strict=True) for one in group)
+    owned = [*zip(parts, maps, strict=True), *variants]
     everywhere = bool(inside.all())
     pictures = [one.flatten(0, 1) if everywhere else one[inside] for _, one in owned]
-    return build_bank(pictures, [index for index, _ in owned], rows, seed=seed)
+    return build_bank(pictures, [part for part, _ in owned], rows, seed=seed)
 
 
 def _measure(
-    bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor, weights: LayerWeights, tick: Tick
+    bank: MemoryBank,
+    maps: Sequence[Tensor],
+    parts: Sequence[int],
+    inside: Tensor,
+    weights: LayerWeights,
+    tick: Tick,
 ) -> tuple[LayerMemory, Tensor]:
     """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
-    bandwidth = _bandwidth(bank, maps, inside, weights.kernel) if weights.kernel else 0.0
+    bandwidth = _bandwidth(bank, maps, parts, inside, weights.kernel) if weights.kernel else 0.0
     unscaled = LayerMemory(bank, bandwidth, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
-    for index, layer in enumerate(maps):
-        distances[index] = unscaled.distances(layer, hidden=index)
+    for index, (part, layer) in enumerate(zip(parts, maps, strict=True)):
+        distances[index] = unscaled.distances(layer, hidden=part)
         tick()
     spread = max(float(distances[:, inside].std()), SMALLEST_SPREAD)
     return LayerMemory(bank, bandwidth, spread, weights), distances / spread
 
 
-def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], inside: Tensor, kernel: float) -> float:
-    """From how far the patches of some pictures are from the nearest of the others."""
+def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], parts: Sequence[int], inside: Tensor, kernel: float) -> float:
+    """From how far the patches of some pictures are from the nearest of other parts."""
     chosen = range(0, len(maps), max(1, len(maps) // MEASURED))
-    nearest = [bank.distances(maps[index][inside].float(), _rows_of(bank, index)) for index in chosen]
+    nearest = [bank.distances(maps[index][inside].float(), _rows_of(bank, parts[index])) for index in chosen]
     return max(kernel * float(torch.cat(nearest).square().median()), SMALLEST_BANDWIDTH)
 
 
-def _rows_of(bank: MemoryBank, picture: int | None) -> Tensor | None:
-    """Which rows to hide to measure a picture that was remembered, bool (M,); None for one that was not."""
-    if picture is None:
+def _rows_of(bank: MemoryBank, part: int | None) -> Tensor | None:
+    """Which rows to hide to measure a picture of a remembered part, bool (M,); None for one that was not learned."""
+    if part is None:
         return None
-    mask = bank.owners == picture
-    return None if bool(mask.all()) else mask  # copies of one picture: the one remembered stands for all
+    mask = bank.owners == part
+    return None if bool(mask.all()) else mask  # pictures so alike that one of them stands for all
 
 
 def _profile(total: Tensor, count: int, area: Tensor) -> Tensor:
