@@ -26,7 +26,7 @@ from model.tiling import WHOLE, Grid, Pixels, canvas, cut, stitch
 BATCH = 8
 BLANK = np.uint8(127)
 WHOLE_PICTURE = Area()
-LAYOUT = 3
+LAYOUT = 4
 """Counts up when embeddings of the same picture change, so that nobody mixes old ones with new ones."""
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from model.deep_grey import said_scale, to_eight_bits
 from model.errors import ImageUnreadable
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
@@ -32,6 +33,10 @@ SUFFIXES = frozenset(
 )
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
+
+ORIENTATION = 0x0112
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""EXIF orientations that swap the sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,38 +128,28 @@ def _formats() -> tuple[str, ...]:
 
 
 def _decode(image: Image.Image, enough: int | None, max_pixels: int) -> Picture:
-    width, height = image.size
+    stored = width, height = image.size
     if width * height > max_pixels:
         raise ImageUnreadable(f"{width} x {height} is more than the {max_pixels:,} pixels allowed")
     if min(width, height) < MIN_SIDE:
         raise ImageUnreadable(f"{width} x {height} is too small: at least {MIN_SIDE} pixels a side are needed")
-    if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 swap the sides
-        width, height = height, width
     if enough is not None:
         image.draft("RGB", (2 * enough, 2 * enough))
+    reduced, turned = image.size != stored, image.getexif().get(ORIENTATION) in ON_THEIR_SIDE
+    white = said_scale(image)
     upright = ImageOps.exif_transpose(image)
-    return Picture(_to_rgb(upright), width, height)
+    if not reduced:
+        width, height = upright.size
+    elif turned:
+        width, height = height, width
+    return Picture(_to_rgb(upright, white), width, height)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, white: float | None) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        return _from_deep_grey(image)
+        return to_eight_bits(image, white).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(background, rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit and float greys to 8 bit, on the smallest usual scale that holds them.
-
-    Cameras often store 12 bits in 16; divided by 65,535 such a picture would be black.
-    """
-    values = np.asarray(image, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ImageUnreadable("holds values that are not numbers")
-    peak = float(values.max(initial=0.0))
-    full_scale = next((scale for scale in (1.0, 255.0, 4095.0, 65535.0) if peak <= scale), peak)
-    eight_bit = np.clip(values * (255.0 / full_scale), 0, 255).astype(np.uint8)
-    return Image.fromarray(eight_bit).convert("RGB")

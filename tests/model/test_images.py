@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,15 +114,28 @@ def noise(width: int = 48, height: int = 32) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-@pytest.mark.parametrize("orientation", TURN_BACK)
-def test_every_exif_orientation_ends_upright(orientation: int) -> None:
-    turn = TURN_BACK[orientation]
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [*TURN_BACK, 0, 9])
+def test_every_exif_orientation_ends_upright(orientation: int, kind: str) -> None:
+    turn = TURN_BACK.get(orientation)
     stored = noise() if turn is None else noise().transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = read_image(encoded(stored, exif=exif))
-    assert (picture.width, picture.height) == (48, 32)
-    assert np.array_equal(picture.image, noise())
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(stored, kind, exif=exif, **lossless)
+    for source in (content, Image.open(io.BytesIO(content))):
+        picture = read_image(source)
+        assert (picture.width, picture.height) == picture.image.size == (48, 32)
+        assert kind == "JPEG" or np.array_equal(picture.image, noise())
+
+
+def test_a_reduced_jpeg_on_its_side_keeps_the_size_people_see() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.new("RGB", (799, 800)), "JPEG", exif=exif)  # reduced it is a square
+    picture = read_image(content, enough=50)
+    assert (picture.width, picture.height) == (800, 799)
+    assert max(picture.image.size) < 400
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -135,6 +149,61 @@ def test_float_pictures_from_0_to_1_use_the_whole_scale() -> None:
     values = np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
     seen = np.asarray(read_image(encoded(Image.fromarray(values), "TIFF")).image)[..., 0]
     assert np.abs(seen - values * 255.0).max() <= 1
+
+
+def brightness(values: np.ndarray, kind: str = "TIFF") -> float:
+    return float(np.asarray(read_image(encoded(Image.fromarray(values), kind)).image).mean())
+
+
+@pytest.mark.parametrize(
+    ("grey", "dtype", "peak", "expected"),
+    [
+        (2000, np.uint16, 4095, 124),
+        (2000, np.uint16, 4100, 124),
+        (2000, np.uint16, 65535, 124),
+        (100, np.uint16, 256, 100),
+        (100.0, np.float32, 300.0, 100),
+        (0.5, np.float32, 1.001, 127),
+        (0.5, np.float32, 60000.0, 127),
+        (30000.0, np.float32, 70000.0, 116),
+    ],
+)
+def test_a_hot_pixel_leaves_the_others_as_they_are(grey: float, dtype: type, peak: float, expected: int) -> None:
+    values = np.full((64, 64), grey, dtype)
+    calm = brightness(values)
+    values[3, 3] = peak
+    assert brightness(values) == pytest.approx(calm, abs=0.5)
+    assert calm == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("full", [1.0, 255.0, 4095.0, 65535.0])
+def test_floats_that_overshoot_their_scale_a_little_stay_as_bright(full: float) -> None:
+    values = np.linspace(0, full, 64 * 64, dtype=np.float32).reshape(64, 64)
+    assert brightness(values * 1.05) == pytest.approx(1.05 * brightness(values), rel=0.02)
+
+
+@pytest.mark.parametrize("light", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_pictures_of_one_camera_are_brought_to_one_scale(bits: int, light: float) -> None:
+    values = np.random.default_rng(0).integers(0, 2**bits, (64, 64))
+    darker = (values * light).astype(np.uint16)
+    assert brightness(darker, "PNG") == pytest.approx(light * brightness(values.astype(np.uint16), "PNG"), abs=1)
+
+
+def twelve_bit_tiff(values: np.ndarray) -> bytes:
+    """Two greys in three bytes, as industrial cameras pack them: even width, little-endian, uncompressed."""
+    height, width = values.shape
+    left, right = values[:, ::2].astype(np.uint32), values[:, 1::2].astype(np.uint32)
+    packed = np.stack([left >> 4, (left & 15) << 4 | right >> 8, right & 255], axis=-1).astype(np.uint8).tobytes()
+    tags = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 110), (278, height), (279, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return (struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)).ljust(110, b"\0") + packed
+
+
+@pytest.mark.parametrize("grey", [4000, 1000, 100])
+def test_a_file_that_says_how_many_bits_it_has_is_believed(grey: int) -> None:
+    picture = read_image(twelve_bit_tiff(np.full((32, 32), grey))).image
+    assert np.asarray(picture).mean() == pytest.approx(grey * 255 / 4095, abs=1)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
