@@ -38,6 +38,8 @@ ORIENTATION = 0x0112
 ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that swap the sides."""
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is too large is refused
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -59,11 +61,9 @@ def read_image(source: ImageSource, *, enough: int | None = None, max_pixels: in
     Raises ImageUnreadable with the reason when the picture is missing, damaged, too large or too small.
     """
     try:
-        # A deliberately huge picture is refused by our own check, not by Pillow's warning.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with _open(source) as image:
-                return _decode(image, enough, max_pixels)
+        _let_pillow_open(max_pixels)
+        with _open(source) as image:
+            return _decode(image, enough, max_pixels)
     except ImageUnreadable:
         raise
     except FileNotFoundError as error:
@@ -106,6 +106,12 @@ def pictures_in(images: ImageSources) -> Iterable[ImageSource]:
     if not found:
         raise ImageUnreadable(f"no pictures below {images}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
     return found
+
+
+def _let_pillow_open(max_pixels: int) -> None:
+    """Raises Pillow's own limit to ours, for the process and for good, as it has but one; ours is checked after it."""
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
 
 
 def _open(source: ImageSource) -> Image.Image:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -295,6 +297,23 @@ def test_as_many_pixels_as_allowed_are_not_too_many() -> None:
     assert read_image(content, max_pixels=48 * 32).width == 48
     with pytest.raises(ImageUnreadable, match="48 x 32 is more than"):
         read_image(content, max_pixels=48 * 32 - 1)
+
+
+def test_a_limit_above_pillows_own_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # of more than twice as many Pillow refuses to read the header
+    content = encoded(noise(48, 32))
+    assert read_image(content, max_pixels=48 * 32).width == 48
+    with pytest.raises(ImageUnreadable, match="48 x 32 is more than the 1,535 pixels allowed"):
+        read_image(content, max_pixels=48 * 32 - 1)
+
+
+def test_threads_that_read_leave_the_warnings_as_they_are() -> None:
+    content = encoded(noise())
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(read_image, [content] * 200))
+        assert warnings.filters == before
 
 
 def test_a_reduced_jpeg_is_still_enough_and_keeps_the_size_people_see() -> None:
