@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
 from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -41,11 +43,9 @@ class Region:
 
 def upsample(anomaly_map: Map, shape: tuple[int, int]) -> Map:
     """Bilinear, cell centres kept in place: float32 (h, w) -> float32 shape = (H, W)."""
-    coordinates = [
-        (np.arange(fine) + 0.5) * (coarse / fine) - 0.5 for coarse, fine in zip(anomaly_map.shape, shape, strict=True)
-    ]
-    grid = np.meshgrid(*coordinates, indexing="ij")
-    fine_map: Map = ndimage.map_coordinates(anomaly_map, grid, order=1, mode="nearest").astype(np.float32)
+    coarse = torch.from_numpy(np.ascontiguousarray(anomaly_map))
+    resized = F.interpolate(coarse[None, None], size=shape, mode="bilinear", align_corners=False)
+    fine_map: Map = resized[0, 0].numpy()
     return fine_map
 
 
@@ -89,8 +89,10 @@ def _region(
 ) -> Region:
     height, width = fine.shape
     rows, columns = box
-    inside = np.where(labels[box] == label, fine[box], -np.inf)
+    here = labels[box] == label
+    inside = np.where(here, fine[box], -np.inf)
     peak_row, peak_column = np.unravel_index(int(inside.argmax()), inside.shape)
+    corners = np.array((columns.start, rows.start)) + _outline(np.where(here, fine[box], 0.0), level)
     return Region(
         x=columns.start / width,
         y=rows.start / height,
@@ -98,18 +100,15 @@ def _region(
         height=(rows.stop - rows.start) / height,
         peak=((columns.start + peak_column + 0.5) / width, (rows.start + peak_row + 0.5) / height),
         strength=float(inside.max() / threshold),
-        area=float((labels[box] == label).sum() / fine.size),
-        outline=_outline(np.where(labels == label, fine, 0.0), level),
+        area=float(here.sum() / fine.size),
+        outline=tuple((float(x), float(y)) for x, y in np.clip(corners / (width, height), 0.0, 1.0)),
     )
 
 
-def _outline(place: NDArray[np.float32], level: float) -> tuple[tuple[float, float], ...]:
-    """The longest contour line of one place, thinned to a polygon that people can edit."""
-    padded = np.pad(place, 1)
-    generator = contour_generator(z=padded, line_type=LineType.Separate)
+def _outline(place: NDArray[np.float32], level: float) -> NDArray[np.float64]:
+    """The longest contour line of one place, thinned to a polygon that people can edit: (x, y) in cells, (n, 2)."""
+    generator = contour_generator(z=np.pad(place, 1), line_type=LineType.Separate)
     lines = cast(list[NDArray[np.float64]], generator.lines(level))
     longest = max(lines, key=len, default=np.zeros((0, 2)))
     step = max(1, len(longest) // 60)
-    height, width = place.shape
-    corners = np.clip((longest[:-1:step] - 0.5) / (width, height), 0.0, 1.0)
-    return tuple((float(x), float(y)) for x, y in corners)
+    return longest[:-1:step] - 0.5

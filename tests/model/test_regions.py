@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -147,6 +149,31 @@ def test_a_finer_map_keeps_cell_centres_in_place() -> None:
     coarse = np.random.default_rng(0).random((4, 6)).astype(np.float32)
     fine = upsample(coarse, (4 * 3, 6 * 3))
     assert np.allclose(fine[1::3, 1::3], coarse, atol=1e-6)
+
+
+@given(st.integers(0, 1000), st.tuples(st.integers(1, 40), st.integers(1, 40)))
+def test_a_resized_map_is_the_bilinear_one_of_scipy(seed: int, shape: tuple[int, int]) -> None:
+    coarse = np.random.default_rng(seed).random((7, 11)).astype(np.float32)
+    rows, columns = ((np.arange(fine) + 0.5) * before / fine - 0.5 for fine, before in zip(shape, (7, 11), strict=True))
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    assert np.allclose(
+        upsample(coarse, shape), ndimage.map_coordinates(coarse, grid, order=1, mode="nearest"), atol=1e-5
+    )
+
+
+def test_the_mask_of_a_large_picture_takes_little_memory() -> None:
+    tracemalloc.start()
+    region_mask(planted((8, 16, 12, 24)), 1.0, (1000, 1500))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 1000 * 1500
+
+
+def test_a_place_has_the_same_outline_wherever_it_lies() -> None:
+    box = np.array([8, 8, 14, 18])
+    (first,), (second,) = (find_regions(planted(tuple(box + shift)), 1.0) for shift in (0, 10))
+    moved = np.array(first.outline) + 10 / 32
+    assert np.allclose(moved, second.outline, atol=1e-6)
 
 
 def test_the_longer_side_of_a_fine_map_is_fixed() -> None:
