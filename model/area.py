@@ -57,7 +57,7 @@ class Area:
     ignore: str = ""
 
     def __post_init__(self) -> None:
-        if not _draw(self).any():
+        if not _leaves_something(self):
             raise ValueError("nothing is left to look at: the rectangles to ignore cover all of it")
 
     @property
@@ -71,6 +71,12 @@ class Area:
         that touch it count.
         """
         return _inside(self, height, width)
+
+
+@lru_cache(maxsize=64)
+def _leaves_something(area: Area) -> bool:
+    """Remembered, as a config makes its area anew for every picture that is judged."""
+    return bool(_draw(area).any())
 
 
 @lru_cache(maxsize=64)

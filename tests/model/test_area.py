@@ -53,6 +53,13 @@ def test_nothing_left_to_look_at_is_refused() -> None:
         Area("10,10,20,20", "0,0,50,50")
 
 
+def test_an_area_that_was_drawn_once_is_not_drawn_for_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DetectorConfig(roi="5,10,60,70", ignore="20,20,5,5")
+    known = config.strangest(40, 40)
+    monkeypatch.setattr("model.area._draw", lambda _: pytest.fail("it is drawn again"))
+    assert config.strangest(40, 40) == known
+
+
 corner = st.integers(0, 90)
 
 
