@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,12 @@ ENOUGH = 50
 """So many scores need no help from an assumption about their distribution."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """Out-of-sample scores of the normal pictures, and the threshold that they support.
 
     scores: float64 (n,), ascending; raw scores of normal pictures by a bank that had not seen them.
     alarm_rate: the false-alarm rate asked for, in (0, 1).
-    chosen: a threshold that people or confirmed abnormal pictures set; None leaves it to the scores.
 
     Follows split conformal prediction: Vovk, Gammerman and Shafer (2005); Bates et al., "Testing for outliers
     with conformal p-values" (2023), section 2.
@@ -42,7 +42,6 @@ class Calibration:
 
     scores: NDArray[np.float64]
     alarm_rate: float = 0.05
-    chosen: float | None = None
 
     @property
     def attainable_rate(self) -> float:
@@ -54,11 +53,9 @@ class Calibration:
         """Too few normal pictures for any promise: the threshold is a robust guess."""
         return len(self.scores) < PROVISIONAL_BELOW
 
-    @property
+    @cached_property
     def threshold(self) -> float:
         """Raw scores above it are abnormal."""
-        if self.chosen is not None:
-            return self.chosen
         if self.provisional:
             return _robust_threshold(self.scores)
         return supported_threshold(self.scores, self.alarm_rate)
@@ -71,14 +68,16 @@ class Calibration:
         at_least = len(self.scores) - np.searchsorted(self.scores, raw_score, side="left")
         return float((at_least + 1) / (len(self.scores) + 1))
 
-    @property
+    @cached_property
     def scale(self) -> float:
-        """From the typical normal picture to the threshold, in units of the raw score; more than zero."""
-        typical = float(np.median(self.scores))
-        return max(self.threshold - typical, 1e-6 * max(self.threshold, 1e-6))
+        """From the typical normal picture to the threshold, in units of the raw score, at least a robust spread.
+
+        Where many alarms are allowed the threshold is a typical picture itself.
+        """
+        return max(self.threshold - float(np.median(self.scores)), _robust_spread(self.scores))
 
     def score(self, raw_score: float) -> float:
-        """What people see, in (0, 1): 0.25 is the typical normal picture, 0.5 the threshold.
+        """What people see, in (0, 1): 0.5 is the threshold, 0.25 one `scale` below it, the typical normal picture.
 
         Strictly increasing and never clamped, so that no two pictures lose their order.
         """

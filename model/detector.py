@@ -358,19 +358,13 @@ class AnomalyDetector:
         """The pictures it was given, with their out-of-sample scores and which were set aside."""
         return self._known.training
 
-    def with_threshold(self, threshold: float | None) -> AnomalyDetector:
-        """The same detector with a raw-score threshold chosen by people; None gives the conformal one back."""
-        other = AnomalyDetector(self.config, embedder=self.embedder)
-        calibration = replace(self._known.calibration, chosen=threshold)
-        other._fitted = replace(self._known, calibration=calibration)
-        return other
-
     def with_alarm_rate(self, alarm_rate: float) -> AnomalyDetector:
-        """The same detector with the threshold of another false-alarm rate."""
+        """The same detector with the threshold of another false-alarm rate, in (0, 1).
+
+        The pixel threshold, from which on places are drawn, stays as it was learned. Raises ValueError.
+        """
         other = AnomalyDetector(replace(self.config, alarm_rate=alarm_rate), embedder=self.embedder)
-        other._fitted = replace(
-            self._known, calibration=replace(self._known.calibration, alarm_rate=alarm_rate, chosen=None)
-        )
+        other._fitted = replace(self._known, calibration=replace(self._known.calibration, alarm_rate=alarm_rate))
         return other
 
     @property
@@ -387,7 +381,6 @@ class AnomalyDetector:
         meta = {
             "config": asdict(self.config),
             "pixel_threshold": fitted.pixel_threshold,
-            "chosen": fitted.calibration.chosen,
             "names": fitted.names,
             "training": [asdict(image) for image in fitted.training],
         }
@@ -447,7 +440,7 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
             torch.from_numpy(arrays["profile"]),
             config.area.inside(*arrays["profile"].shape),
         ),
-        calibration=Calibration(arrays["scores"], config.alarm_rate, meta["chosen"]),
+        calibration=Calibration(arrays["scores"], config.alarm_rate),
         pixel_threshold=float(meta["pixel_threshold"]),
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),

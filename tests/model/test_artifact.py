@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from model import artifact
 from model.errors import ArtifactInvalid
 
-META = {"config": {"seed": 3}, "names": ["ä.jpg", "b"], "chosen": None}
+META = {"config": {"seed": 3}, "names": ["ä.jpg", "b"]}
 ARRAYS = {"rows": np.arange(12, dtype=np.float16).reshape(3, 4), "owners": np.array([1, 2, 3], np.int32)}
 
 

@@ -70,12 +70,6 @@ def test_a_provisional_threshold_lies_above_all_ordinary_scores() -> None:
     assert scores.max() < Calibration(np.sort(scores)).threshold < 2
 
 
-def test_a_chosen_threshold_rules() -> None:
-    calibration = Calibration(np.arange(1.0, 100.0), chosen=10.0)
-    assert calibration.threshold == 10.0
-    assert calibration.verdict(11.0) == "abnormal"
-
-
 def test_a_gross_outlier_is_suspected_and_ordinary_spread_is_not() -> None:
     ordinary = np.random.default_rng(0).normal(10, 1, 50)
     assert not suspects(ordinary).any()
@@ -216,16 +210,27 @@ def test_equal_scores_are_no_harm(n: int, value: float) -> None:
         assert 0 <= calibration.score(raw_score) <= 1
 
 
-def test_a_threshold_below_the_typical_picture_still_gives_scores() -> None:
-    calibration = Calibration(np.linspace(1, 2, 30), chosen=0.5)
-    assert 0 < calibration.score(0.4) < 0.5 == calibration.score(0.5) < calibration.score(1.5) < 1
+@pytest.mark.parametrize("n", [49, 50, 59, 60, 61])
+def test_scores_tell_normals_apart_where_half_of_them_may_alarm(n: int) -> None:
+    scores = np.sort(np.random.default_rng(3).lognormal(2.5, 0.2, n))
+    calibration = Calibration(scores, 0.5)
+    seen = [calibration.score(score) for score in np.quantile(scores, [0.05, 0.25, 0.75, 0.95])]
+    assert all(later - sooner > 0.02 for sooner, later in pairwise(seen))
+    assert 0.1 < seen[0] < seen[-1] < 0.9
 
 
-def test_ten_pictures_end_the_provisional_time_unless_people_chose() -> None:
+def test_the_threshold_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibration = Calibration(np.linspace(1, 2, 30))
+    calibration.score(1.5)
+    monkeypatch.setattr("model.calibration.supported_threshold", lambda *_: pytest.fail("it is found again"))
+    assert calibration.verdict(1.5) == "normal"
+    assert calibration.score(1.6) < 0.5
+
+
+def test_ten_pictures_end_the_provisional_time() -> None:
     spread = np.linspace(1, 2, 10)
     assert Calibration(spread, 0.1).threshold == supported_threshold(spread, 0.1)
     assert Calibration(spread[:9]).threshold > spread[8]
-    assert Calibration(spread[:9], chosen=1.5).threshold == 1.5
 
 
 @pytest.mark.parametrize("n", [20, 50, 200])
@@ -254,6 +259,6 @@ def test_suspicion_does_not_depend_on_the_unit() -> None:
     assert suspects(scores).any()
 
 
-def test_at_twenty_pictures_suspicion_begins() -> None:
+def test_at_ten_pictures_suspicion_begins() -> None:
     scores = np.append(np.random.default_rng(0).normal(10, 1, SUSPECTS_FROM - 1), 100.0)
     assert suspects(scores).tolist() == [False] * (SUSPECTS_FROM - 1) + [True]

@@ -81,12 +81,15 @@ def test_a_broken_picture_costs_its_own_place(textures: AnomalyDetector) -> None
         textures.predict([texture(1), b"broken"])
 
 
-def test_people_can_choose_the_threshold(textures: AnomalyDetector) -> None:
-    picture = texture(99, spot=True)
-    assert textures.with_threshold(1e6).predict([picture])[0].verdict is Verdict.NORMAL
-    assert textures.with_threshold(0.0).predict([texture(98)])[0].verdict is Verdict.ABNORMAL
-    back = textures.with_threshold(1e6).with_threshold(None)
-    assert back.calibration.threshold == textures.calibration.threshold
+def test_another_alarm_rate_needs_no_training(textures: AnomalyDetector) -> None:
+    before = textures.calibration.threshold
+    loose = textures.with_alarm_rate(0.4)
+    assert loose.calibration.threshold < before == textures.calibration.threshold
+    assert (loose.config.alarm_rate, textures.config.alarm_rate) == (0.4, 0.05)
+    assert loose.predict([texture(98)])[0].raw_score == textures.predict([texture(98)])[0].raw_score
+    again = AnomalyDetector.from_bytes(loose.to_bytes(), embedder=textures.embedder)
+    assert again.calibration.threshold == loose.calibration.threshold
+    assert loose.with_alarm_rate(0.05).to_bytes() == textures.to_bytes()
 
 
 def test_a_picture_tagged_normal_by_mistake_is_set_aside() -> None:
@@ -376,18 +379,12 @@ def test_the_raw_score_alone_is_the_predictions(textures: AnomalyDetector) -> No
     assert textures.raw_score(embedding) == textures.judge(embedding).raw_score
 
 
-def test_the_chosen_threshold_leaves_the_first_detector_alone(textures: AnomalyDetector) -> None:
-    threshold = textures.calibration.threshold
-    lenient = textures.with_threshold(2 * threshold)
-    assert lenient.calibration.threshold == 2 * threshold
-    assert textures.calibration.threshold == threshold
-    assert lenient.predict([texture(98)])[0].raw_score == textures.predict([texture(98)])[0].raw_score
-
-
-def test_the_chosen_threshold_is_saved(textures: AnomalyDetector) -> None:
-    chosen = AnomalyDetector.from_bytes(textures.with_threshold(123.0).to_bytes(), embedder=textures.embedder)
-    assert chosen.calibration.threshold == 123.0
-    assert chosen.with_threshold(None).calibration.threshold == textures.calibration.threshold
+def test_a_file_that_names_a_chosen_threshold_is_read(textures: AnomalyDetector) -> None:
+    """As earlier releases wrote."""
+    meta, arrays = artifact.from_bytes(textures.to_bytes())
+    kept = {key: value for key, value in meta.items() if key != "format"}
+    older = AnomalyDetector.from_bytes(artifact.to_bytes(kept | {"chosen": None}, arrays), embedder=textures.embedder)
+    assert older.calibration.threshold == textures.calibration.threshold
 
 
 def test_a_loaded_model_saves_as_the_same_file(textures: AnomalyDetector) -> None:
@@ -428,7 +425,7 @@ def test_a_model_that_breaks_off_is_refused(textures: AnomalyDetector, tmp_path:
             AnomalyDetector.load(tmp_path / "model")
 
 
-@pytest.mark.parametrize("missing", ["config", "pixel_threshold", "names", "training", "chosen"])
+@pytest.mark.parametrize("missing", ["config", "pixel_threshold", "names", "training"])
 def test_a_model_without_one_of_its_settings_is_refused(textures: AnomalyDetector, missing: str) -> None:
     meta, arrays = artifact.from_bytes(textures.to_bytes())
     kept = {key: value for key, value in meta.items() if key not in {missing, "format"}}
@@ -452,7 +449,7 @@ def test_before_learning_everything_says_the_same(tmp_path: Path) -> None:
         lambda: fresh.save(tmp_path / "model"),
         lambda: fresh.calibration,
         lambda: fresh.training,
-        lambda: fresh.with_threshold(1.0),
+        lambda: fresh.with_alarm_rate(0.1),
         lambda: fresh.predict([texture(0)]),
     ):
         with pytest.raises(AnomalyError, match="call fit with normal pictures first"):
