@@ -20,7 +20,9 @@ def choices(calibration: Calibration, cases: Sequence[Json]) -> list[Json]:
     The rate in force is among them. Each choice: alarm_rate, raw_score, false_alarms, found.
     """
     rates = sorted({*RATES, calibration.alarm_rate})
-    return [_choice(rate, supported_threshold(calibration.scores, rate), cases) for rate in rates]
+    return [
+        _choice(rate, supported_threshold(calibration.scores, rate, calibration.independent), cases) for rate in rates
+    ]
 
 
 def _choice(rate: float, threshold: float, cases: Sequence[Json]) -> Json:

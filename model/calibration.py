@@ -35,6 +35,7 @@ class Calibration:
 
     scores: float64 (n,), ascending; raw scores of normal pictures by a bank that had not seen them.
     alarm_rate: the false-alarm rate asked for, in (0, 1).
+    parts: how many physical parts the pictures show; None where each shows another.
 
     Follows split conformal prediction: Vovk, Gammerman and Shafer (2005); Bates et al., "Testing for outliers
     with conformal p-values" (2023), section 2.
@@ -42,23 +43,29 @@ class Calibration:
 
     scores: NDArray[np.float64]
     alarm_rate: float = 0.05
+    parts: int | None = None
+
+    @property
+    def independent(self) -> int:
+        """How many scores do not depend on one another: as many as there are parts."""
+        return self.parts or len(self.scores)
 
     @property
     def attainable_rate(self) -> float:
-        """The smallest false-alarm rate that n calibration scores can promise: 1 / (n + 1)."""
-        return 1 / (len(self.scores) + 1)
+        """The smallest false-alarm rate that n independent scores can promise: 1 / (n + 1)."""
+        return 1 / (self.independent + 1)
 
     @property
     def provisional(self) -> bool:
         """Too few normal pictures for any promise: the threshold is a robust guess."""
-        return len(self.scores) < PROVISIONAL_BELOW
+        return self.independent < PROVISIONAL_BELOW
 
     @cached_property
     def threshold(self) -> float:
         """Raw scores above it are abnormal."""
         if self.provisional:
             return _robust_threshold(self.scores)
-        return supported_threshold(self.scores, self.alarm_rate)
+        return supported_threshold(self.scores, self.alarm_rate, self.independent)
 
     def verdict(self, raw_score: float) -> Verdict:
         return Verdict.ABNORMAL if raw_score > self.threshold else Verdict.NORMAL
@@ -85,52 +92,53 @@ class Calibration:
         return 0.5 + 0.5 * x / (1 + abs(x))
 
 
-def conformal_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+def conformal_threshold(scores: NDArray[np.float64], alarm_rate: float, independent: int | None = None) -> float:
     """The ceil((1 - rate)(n + 1))-th smallest of n scores: a new normal picture exceeds it at most `rate` often.
 
     With fewer than 1 / rate - 1 scores only their maximum is left, which promises 1 / (n + 1).
+    independent: n, where there are more scores, which depend on one another; the same share of all is then below.
     """
-    n = len(scores)
-    rank = math.ceil((1 - alarm_rate) * (n + 1))
-    return float(np.sort(scores)[min(rank, n) - 1])
+    n = independent or len(scores)
+    rank = min(math.ceil((1 - alarm_rate) * (n + 1)), n)
+    return float(np.sort(scores)[math.ceil(rank * len(scores) / n) - 1])
 
 
-def tail_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+def tail_threshold(scores: NDArray[np.float64], alarm_rate: float, independent: int | None = None) -> float:
     """The conformal threshold; beyond what n scores can promise, continued along an exponential tail.
 
     The maximum of n scores is exceeded 1 / (n + 1) often. To be exceeded `rate` often, it is raised by
     log(1 / ((n + 1) rate)) times the mean excess of the upper half over the median. An estimate, not a promise.
     """
-    beyond = math.log(1 / ((len(scores) + 1) * alarm_rate))
+    beyond = math.log(1 / (((independent or len(scores)) + 1) * alarm_rate))
     if beyond <= 0:
-        return conformal_threshold(scores, alarm_rate)
+        return conformal_threshold(scores, alarm_rate, independent)
     middle = float(np.median(scores))
     mean_excess = float(np.mean(scores[scores >= middle] - middle))
     return float(scores.max()) + beyond * mean_excess
 
 
-def lognormal_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+def lognormal_threshold(scores: NDArray[np.float64], alarm_rate: float, independent: int | None = None) -> float:
     """What a new score exceeds `rate` often if the logarithms of scores are normal: the end of a prediction interval.
 
     Scores below a tenth of the median count as that much: a few that are nearly nothing would stretch it.
     """
-    n = len(scores)
+    n = independent or len(scores)
     logs = np.log(np.maximum(scores, max(LEAST_SHARE * float(np.median(scores)), 1e-9)))
     reach = -special.stdtrit(n - 1, alarm_rate) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
     return float(max(np.median(scores), np.exp(min(logs.mean() + reach, LARGEST_LOG))))
 
 
-def supported_threshold(scores: NDArray[np.float64], alarm_rate: float) -> float:
+def supported_threshold(scores: NDArray[np.float64], alarm_rate: float, independent: int | None = None) -> float:
     """The threshold in use: from ENOUGH scores on the conformal one, with its tail; with fewer partly an estimate.
 
     The conformal threshold of few scores is their maximum, so that one odd picture among them sets it alone, and many
     anomalies stay below. It counts n / ENOUGH; the rest is that of log-normal scores, to which all of them contribute.
     Of fewer than PROVISIONAL_BELOW scores such an interval would be boundless.
     """
-    n, promised = len(scores), tail_threshold(scores, alarm_rate)
+    n, promised = independent or len(scores), tail_threshold(scores, alarm_rate, independent)
     if not PROVISIONAL_BELOW <= n < ENOUGH:
         return promised
-    return promised + (1 - n / ENOUGH) * (lognormal_threshold(scores, alarm_rate) - promised)
+    return promised + (1 - n / ENOUGH) * (lognormal_threshold(scores, alarm_rate, independent) - promised)
 
 
 def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

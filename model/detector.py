@@ -197,10 +197,13 @@ class AnomalyDetector:
             )
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.array([float(unseen.place.max()) for unseen in maps])
+        independent = len({shown[index] for index in kept})
         return _Fitted(
             memory=memory,
-            calibration=Calibration(np.sort(scores[kept]), self.config.alarm_rate),
-            pixel_threshold=supported_threshold(peaks, self.config.alarm_rate),
+            calibration=Calibration(
+                np.sort(scores[kept]), self.config.alarm_rate, independent if independent < len(kept) else None
+            ),
+            pixel_threshold=supported_threshold(peaks, self.config.alarm_rate, independent),
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
             training=tuple(
@@ -252,7 +255,9 @@ class AnomalyDetector:
             known,
             memory=memory,
             calibration=replace(
-                known.calibration, scores=np.sort(np.concatenate([known.calibration.scores, scores[kept]]))
+                known.calibration,
+                scores=np.sort(np.concatenate([known.calibration.scores, scores[kept]])),
+                parts=known.calibration.parts and known.calibration.parts + len(kept),
             ),
             looks=torch.cat([known.looks, *(embeddings[index].look[None] for index in kept)]),
             names=(*known.names, *(names[index] for index in kept)),
@@ -381,6 +386,7 @@ class AnomalyDetector:
         meta = {
             "config": asdict(self.config),
             "pixel_threshold": fitted.pixel_threshold,
+            "parts": fitted.calibration.parts,
             "names": fitted.names,
             "training": [asdict(image) for image in fitted.training],
         }
@@ -440,7 +446,7 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
             torch.from_numpy(arrays["profile"]),
             config.area.inside(*arrays["profile"].shape),
         ),
-        calibration=Calibration(arrays["scores"], config.alarm_rate),
+        calibration=Calibration(arrays["scores"], config.alarm_rate, meta.get("parts")),
         pixel_threshold=float(meta["pixel_threshold"]),
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),

@@ -148,6 +148,34 @@ def test_copies_do_not_vouch_for_each_other(small: Embedder) -> None:
     assert twice.to_bytes() != once.to_bytes()  # the copies are known by name
 
 
+def nearly(seed: int, step: int) -> Image.Image:
+    """The same texture once more, a little brighter."""
+    return Image.fromarray(np.asarray(texture(seed)) + np.uint8(step))
+
+
+def test_pictures_of_one_part_do_not_vouch_for_each_other(small: Embedder, tmp_path: Path) -> None:
+    names = [f"{seed} {step}" for seed in range(8) for step in range(3)]
+    embeddings = list(small.embed([nearly(seed, step) for seed in range(8) for step in range(3)]))
+    parts = {name: name.split()[0] for name in names}
+    apart = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names)  # type: ignore[arg-type]
+    together = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=parts)  # type: ignore[arg-type]
+    unseen = [small_score for seed in range(40, 60) for small_score in small.embed([texture(seed)])]
+    alarms = {
+        which: sum(which.judge(one).verdict is Verdict.ABNORMAL for one in unseen)  # type: ignore[arg-type]
+        for which in (apart, together)
+    }
+    assert alarms[apart] > 15
+    assert alarms[together] <= 2
+    assert together.calibration.provisional  # eight parts are no ten
+    assert not apart.calibration.provisional
+    together.save(tmp_path / "model")
+    loaded = AnomalyDetector.load(tmp_path / "model", embedder=small)
+    assert loaded.calibration.threshold == together.calibration.threshold
+    few = {name: str(int(part) % 4) for name, part in parts.items()}
+    same = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=few)  # type: ignore[arg-type]
+    assert same.calibration.threshold == apart.calibration.threshold
+
+
 def test_a_copy_of_a_remembered_picture_is_known_as_such(textures: AnomalyDetector) -> None:
     same, other = textures.embedder.embed([texture(0), texture(99)])
     assert textures.copy_of(same) == "picture 1"  # type: ignore[arg-type]
