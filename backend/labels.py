@@ -7,7 +7,7 @@ the usual names or under names given by NORMAL_LABELS and ABNORMAL_LABELS.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -80,7 +80,7 @@ class LabelConfig:
             choice
             for item in result
             if item.get("from_name") == self.choices
-            for choice in (item.get("value") or {}).get("choices") or ()
+            for choice in _chosen((item.get("value") or {}).get("choices"))
         }
         is_normal = not chosen.isdisjoint(self.normal)
         is_abnormal = not chosen.isdisjoint(self.abnormal)
@@ -126,6 +126,14 @@ def is_rectangle(item: dict[str, Any], meant: Iterable[tuple[str, str]]) -> bool
     """Whether an item of a result is a rectangle with one of the meant labels, each named with its control."""
     labels = (item.get("value") or {}).get("rectanglelabels") or ()
     return not {(item.get("from_name"), label) for label in labels}.isdisjoint(meant)
+
+
+def _chosen(choices: object) -> Iterator[str]:
+    """The names of chosen choices. A nested one is told with those around it, the outermost first."""
+    for choice in choices if isinstance(choices, list) else ():
+        name = choice[-1] if isinstance(choice, list) and choice else choice
+        if isinstance(name, str):
+            yield name
 
 
 def _parse_xml(xml: str) -> ElementTree.Element:

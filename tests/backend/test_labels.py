@@ -43,6 +43,18 @@ def test_of_two_choices_the_unknown_one_is_the_other_side() -> None:
     assert parse_config(config_of("good", "cracked")).abnormal == ("cracked",)
 
 
+@pytest.mark.parametrize("value", [[["Surface", "normal"]], [["normal"]], ["normal", 7, None, []]])
+def test_a_nested_choice_is_its_last_part(value: object) -> None:
+    config = parse_config(config_of("normal", "abnormal"))
+    assert config.verdict_of([{"from_name": "v", "value": {"choices": value}}]) is Verdict.NORMAL
+
+
+@pytest.mark.parametrize("value", [None, 7, "normal", [7], [[]], [[["normal"]]], [{}]])
+def test_what_is_no_choice_is_ignored(value: object) -> None:
+    config = parse_config(config_of("normal", "abnormal"))
+    assert config.verdict_of([{"from_name": "v", "value": {"choices": value}}]) is None
+
+
 def test_several_choices_can_mean_the_same() -> None:
     config = parse_config(config_of("ok", "defect", "scrap", "unsure"))
     assert config.verdict_of(chosen("scrap")) is Verdict.ABNORMAL
