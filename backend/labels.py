@@ -160,9 +160,18 @@ def _result_name(tag: ElementTree.Element) -> str:
 def _sides(
     names: Sequence[str], normal_labels: Sequence[str], abnormal_labels: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which choices mean normal and which abnormal; one side known, a lone other choice is the other side."""
+    """Which choices mean normal and which abnormal; one side known, a lone other choice is the other side.
+
+    Raises LabelConfigUnusable where a choice means both.
+    """
     normal = _matching(names, normal_labels or NORMAL_NAMES)
     abnormal = _matching(names, abnormal_labels or ABNORMAL_NAMES)
+    for name in normal:
+        if name in abnormal:
+            raise _unusable(
+                f"its choice {name!r} means both normal and abnormal: no name may stand in both NORMAL_LABELS and"
+                " ABNORMAL_LABELS, of which an empty one holds the usual words; case and punctuation do not count"
+            )
     if len(names) == 2 and bool(normal) != bool(abnormal):
         rest = tuple(name for name in names if name not in normal + abnormal)
         return normal or rest, abnormal or rest
@@ -180,7 +189,8 @@ def _matching(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
+    """A name without case, spaces and punctuation; of one that is all symbols, such as +, the name."""
+    return (re.sub(r"[\W_]+", "", name) or name.strip()).casefold()
 
 
 def _extras(root: ElementTree.Element, image: str) -> Iterable[Control]:

@@ -43,6 +43,22 @@ def test_of_two_choices_the_unknown_one_is_the_other_side() -> None:
     assert parse_config(config_of("good", "cracked")).abnormal == ("cracked",)
 
 
+@pytest.mark.parametrize(("good", "bad"), [("👍", "👎"), ("+", "-"), ("✓", "✗")])
+def test_choices_named_with_symbols_are_told_apart(good: str, bad: str) -> None:
+    config = parse_config(config_of(good, bad), normal_labels=(good,), abnormal_labels=(bad,))
+    assert (config.normal, config.abnormal) == ((good,), (bad,))
+    assert parse_config(config_of(good, bad), normal_labels=(good,)).abnormal == (bad,)
+
+
+@pytest.mark.parametrize(
+    ("normal", "abnormal"), [(("fine", "crack"), ("crack",)), (("Damage",), ()), (("A+",), ("A-",))]
+)
+def test_a_choice_on_both_sides_is_refused(normal: tuple[str, ...], abnormal: tuple[str, ...]) -> None:
+    xml = config_of("fine", "cracked", "crack", "damage", "A+", "A-")
+    with pytest.raises(LabelConfigUnusable, match="means both normal and abnormal"):
+        parse_config(xml, normal_labels=normal, abnormal_labels=abnormal)
+
+
 @pytest.mark.parametrize("value", [[["Surface", "normal"]], [["normal"]], ["normal", 7, None, []]])
 def test_a_nested_choice_is_its_last_part(value: object) -> None:
     config = parse_config(config_of("normal", "abnormal"))
