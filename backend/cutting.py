@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.dataset import Task, annotator
 from backend.labels import LabelConfig
+from backend.task_data import keys
 
 Json = dict[str, Any]
 
@@ -24,16 +25,16 @@ class Cut:
     def name(self) -> str:
         """Changes with whatever decides what is kept."""
         config = self.config
-        parts = repr((config.image_key, config.choices, config.roi, config.ignore, self.group_key))
+        parts = repr((config.image_value, config.choices, config.roi, config.ignore, self.group_key))
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def task(self, task: Task) -> Task:
         data = task.get("data")
-        keys = (self.config.image_key, self.group_key)
+        wanted = {*keys(self.config.image_value), self.group_key}
         return {
             "id": task["id"],
             "is_labeled": bool(task.get("is_labeled")),
-            "data": {key: data[key] for key in keys if key in data} if isinstance(data, dict) else {},
+            "data": {key: data[key] for key in wanted if key in data} if isinstance(data, dict) else {},
             "annotations": [self._annotation(item) for item in task.get("annotations") or ()],
             "predictions": [self.prediction(item) for item in task.get("predictions") or () if isinstance(item, dict)],
         }

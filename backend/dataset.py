@@ -14,6 +14,7 @@ from typing import Any
 
 from backend.labels import LabelConfig
 from backend.naming import is_ours
+from backend.task_data import filled
 from model.prediction import Verdict
 from model.splits import Split, split_of
 
@@ -63,7 +64,7 @@ class Dispute:
 class Dataset:
     """A project's confirmed pictures.
 
-    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks the image key. unread: tasks
+    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks a picture. unread: tasks
     whose pictures cannot be read now, and are not learned.
     """
 
@@ -150,10 +151,10 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
 
 
 def image_uri(task: Task, config: LabelConfig) -> str | None:
-    """The address of a task's picture, or None if its data has none under the config's key."""
+    """The address of a task's picture, or None if its data has none where the config looks."""
     data = task.get("data") if isinstance(task, dict) else None
-    uri = data.get(config.image_key) if isinstance(data, dict) else None
-    return uri if isinstance(uri, str) and uri.strip() else None
+    uri = filled(config.image_value, data) if isinstance(data, dict) else None
+    return uri if uri and uri.strip() else None
 
 
 def is_finished(task: Task) -> bool:

@@ -240,7 +240,7 @@ def _picture(settings: Settings, studio: Studio, project_id: int, config: LabelC
         raise Ill("the project has no tasks yet: import some")
     uri = image_uri(task, config)
     if uri is None:
-        raise Ill(f"the data of task {task['id']} has no picture under {config.image_key!r}, where the config looks")
+        raise Ill(f"the data of task {task['id']} has no picture under {config.image_value!r}, where the config looks")
     try:
         picture = read_image(Media(settings).fetch(uri, task["id"]), max_pixels=settings.media_max_pixels)
     except ImageUnreadable as error:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from backend import configs
 from backend.errors import LabelConfigUnusable
+from backend.task_data import variables
 from model.prediction import Verdict
 
 EXAMPLE_CONFIG = (configs.FOLDER / "verdict.xml").read_text().strip()
@@ -60,12 +61,12 @@ class Control:
 class LabelConfig:
     """What a labelling config offers.
 
-    image_key: the key of task.data that holds the picture's address. image, choices: names of the two tags.
+    image_value: the picture's address, in terms of task.data (see task_data). image, choices: names of the two tags.
     normal, abnormal: the choices that mean so, first the one that predictions use. extras: further controls.
     roi, ignore: name of the control and label of rectangles that mean, for all pictures: look here, do not look here.
     """
 
-    image_key: str
+    image_value: str
     image: str
     choices: str
     normal: tuple[str, ...]
@@ -99,7 +100,7 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
     normal_labels, abnormal_labels: the names that the choices have, where they are none of the usual ones.
     """
     root = _parse_xml(xml)
-    images = {tag.get("name"): tag for tag in root.iter("Image") if tag.get("value")}
+    images = {tag.get("name"): tag for tag in root.iter("Image") if variables(tag.get("value", ""))}
     if not images:
         raise _unusable("it has no Image tag with a value such as $image")
     for choices in root.iter("Choices"):
@@ -109,8 +110,12 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
         names = [_result_name(choice) for choice in choices.iter("Choice")]
         normal, abnormal = _sides(names, normal_labels, abnormal_labels)
         if normal and abnormal:
+            if "{{" in image.get("value", ""):
+                raise _unusable(
+                    "its Image shows several pictures of a task, by a Repeater, and a task is judged by one"
+                )
             return LabelConfig(
-                image_key=image.get("value", "").removeprefix("$"),
+                image_value=image.get("value", ""),
                 image=image.get("name", ""),
                 choices=choices.get("name", ""),
                 normal=normal,

@@ -148,7 +148,7 @@ class Predictor:
     ) -> Embedding | Exception | str | None:
         """The next picture's embedding, the reason why there is none, or None when time is up."""
         if uri is None:
-            return f"the task's data has no picture under {config.image_key!r}"
+            return f"the task's data has no picture under {config.image_value!r}"
         if time.monotonic() > deadline:
             return None
         return next(embeddings)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
+
 from backend.cutting import Cut
-from backend.dataset import HOLD_OUT_FROM, Dataset, Dispute, Task, build_dataset
+from backend.dataset import HOLD_OUT_FROM, Dataset, Dispute, Task, build_dataset, image_uri
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from model.prediction import Verdict
 from model.splits import Split
@@ -80,6 +82,33 @@ def test_a_corrected_annotation_is_the_last_word() -> None:
 def test_tasks_without_a_picture_are_named() -> None:
     empty = task(annotation("normal"), data={"text": "x"})
     assert build_dataset([empty], CONFIG).without_image == (empty["id"],)
+
+
+@pytest.mark.parametrize(
+    ("value", "data", "uri"),
+    [
+        ("$image", {"image": "/a.jpg"}, "/a.jpg"),
+        ("$meta.image", {"meta": {"image": "/a.jpg"}}, "/a.jpg"),
+        ("$meta.image", {"meta.image": "/a.jpg"}, "/a.jpg"),
+        ("$imgs[1]", {"imgs": ["/a.jpg", "/b.jpg"]}, "/b.jpg"),
+        ("$imgs[0].url", {"imgs": [{"url": "/a.jpg"}]}, "/a.jpg"),
+        ("https://cam.example/$line/$file", {"line": "7", "file": "a.jpg"}, "https://cam.example/7/a.jpg"),
+        ("https://cam.example/$file", {"file": "$other"}, "https://cam.example/$other"),
+        ("$meta.image", {"meta": "/a.jpg"}, None),
+        ("$imgs[2]", {"imgs": ["/a.jpg"]}, None),
+        ("$imgs.first", {"imgs": ["/a.jpg"]}, None),
+        ("https://cam.example/$file", {"line": "7"}, None),
+        ("$image", {"image": ["/a.jpg"]}, None),
+        ("$image", {"image": 7}, None),
+        ("$image", {"image": " "}, None),
+        ("$image", [], None),
+    ],
+)
+def test_a_picture_is_where_label_studio_finds_it(value: str, data: Any, uri: str | None) -> None:
+    config = parse_config(EXAMPLE_CONFIG.replace("$image", value))
+    found = {"id": 1, "data": data}
+    assert image_uri(found, config) == uri
+    assert image_uri(Cut(config).task(found), config) == uri
 
 
 def test_what_we_predicted_before_is_remembered_and_acceptance_is_marked() -> None:

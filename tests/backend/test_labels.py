@@ -27,7 +27,7 @@ def chosen(*names: str) -> list[dict[str, object]]:
 def test_the_usual_words_are_known(normal: str, abnormal: str) -> None:
     config = parse_config(config_of(abnormal, normal))
     assert (config.normal, config.abnormal) == ((normal,), (abnormal,))
-    assert (config.image, config.choices, config.image_key) == ("img", "v", "photo")
+    assert (config.image, config.choices, config.image_value) == ("img", "v", "$photo")
 
 
 def test_words_of_ones_own_need_settings() -> None:
@@ -97,6 +97,8 @@ def test_the_alias_is_what_results_carry() -> None:
         (config_of("ok"), "no Choices"),
         (config_of("ok", "ng").replace('toName="img"', 'toName="other"'), "no Choices"),
         (config_of("ok", "ng").replace("<Choices ", '<Choices perRegion="true" '), "no Choices"),
+        (config_of("ok", "ng").replace("$photo", "/logo.png"), "no Image tag"),
+        (config_of("ok", "ng").replace("$photo", "$photos[{{idx}}]"), "several pictures"),
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + config_of("ok", "ng"), "document type"),
     ],
 )
@@ -133,4 +135,4 @@ def test_a_label_that_says_where_to_look_is_never_what_a_prediction_draws() -> N
 @pytest.mark.parametrize("path", sorted(configs.FOLDER.glob("*.xml")), ids=lambda path: Path(path).stem)
 def test_the_configs_that_come_with_it_fit(path: Path) -> None:
     config = parse_config(path.read_text())
-    assert (config.normal, config.abnormal, config.image_key) == (("normal",), ("abnormal",), "image")
+    assert (config.normal, config.abnormal, config.image_value) == (("normal",), ("abnormal",), "$image")

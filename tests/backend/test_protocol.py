@@ -153,7 +153,7 @@ def test_tasks_of_any_shape_get_one_result_each(
     body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
     results = client.post("/predict", json=body).json()["results"]
     assert [bool(result["result"]) for result in results] == [True] + [False] * 7 + [True]
-    assert all("no picture under 'image'" in result["error"] for result in results[1:-1])
+    assert all("no picture under '$image'" in result["error"] for result in results[1:-1])
 
 
 def test_out_of_time_the_rest_is_left_to_a_background_job(
