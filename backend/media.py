@@ -42,7 +42,7 @@ class Media:
     def fetch(self, uri: str, task_id: int) -> bytes:
         """The picture's bytes. Raises MediaUnavailable, which says why and what to do."""
         if uri.startswith("data:"):
-            return _inline(uri)
+            return _inline(uri, self._settings.media_max_mb)
         try:
             with within(self._settings.media_timeout):
                 return self._download(self._address(uri, task_id))
@@ -138,14 +138,17 @@ class Media:
             )
 
 
-def _inline(uri: str) -> bytes:
+def _inline(uri: str, most_mb: float) -> bytes:
     header, _, payload = uri.partition(",")
     if not header.endswith(";base64"):
         raise MediaUnavailable("the task's data: address is not base64")
     try:
-        return base64.b64decode(payload, validate=True)
+        content = base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise MediaUnavailable("the task's data: address is not valid base64") from error
+    if len(content) > most_mb * 1_000_000:
+        raise MediaUnavailable(f"the picture in the task's data is larger than {most_mb:g} MB (MEDIA_MAX_MB)")
+    return content
 
 
 def _climbs(uri: str) -> bool:

@@ -260,6 +260,21 @@ def test_inline_pictures(settings: Settings) -> None:
         fetch(settings, "data:image/png;base64,***")
 
 
+def test_inline_pictures_may_be_written_in_lines(settings: Settings) -> None:
+    content = bytes(range(256))
+    assert fetch(settings, "data:image/png;base64," + base64.encodebytes(content).decode()) == content
+    assert fetch(settings, "data:image/png;base64,\r\n  " + base64.b64encode(content).decode() + "\t") == content
+
+
+def test_inline_pictures_may_be_too_large(settings: Settings) -> None:
+    def inline(size: int) -> str:
+        return "data:image/png;base64," + base64.b64encode(b"x" * size).decode()
+
+    assert len(fetch(settings, inline(1000), media_max_mb=0.001)) == 1000
+    with pytest.raises(MediaUnavailable, match=r"larger than 0\.001 MB \(MEDIA_MAX_MB\)"):
+        fetch(settings, inline(1001), media_max_mb=0.001)
+
+
 def test_cloud_addresses_are_resolved_by_label_studio(settings: Settings, picture_server: PictureServer) -> None:
     encoded = base64.urlsafe_b64encode(b"s3://bucket/a.jpg").decode()
     picture_server.contents[f"/tasks/1/presign/?fileuri={encoded.replace('=', '%3D')}"] = b"picture"
