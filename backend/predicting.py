@@ -32,9 +32,9 @@ MOST_WAITING = 8
 class Answer:
     """The results of one request, and what became of its pictures.
 
-    judged: verdict and score of each picture that has them. in_time: False when time ran out; the tasks left then
-    have empty results, and a background job sends what is missing. usable: False when the model cannot be used; a
-    background job trains it again.
+    judged: verdict and score of each picture that has them. failed, solved: by task, of those that have an id.
+    in_time: False when time ran out; the tasks left then have empty results, and a background job sends what is
+    missing. usable: False when the model cannot be used; a background job trains it again.
     """
 
     results: list[Json] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Predictor:
         detector = self._registry.detector(project_id, version)
         places = [(image_uri(task, config), _task_id(task)) for task in tasks]
         embeddings = self._pictures.embed_each(
-            ((uri, task_id) for uri, task_id in places if uri is not None), detector.config
+            ((uri, task_id or 0) for uri, task_id in places if uri is not None), detector.config
         )
         answer = Answer()
         for uri, task_id in places:
@@ -130,12 +130,14 @@ class Predictor:
                 result = prediction_result(prediction, config)
                 answer.results.append({"result": result, "score": prediction.score, "model_version": version})
                 answer.judged.append((prediction.verdict.value, prediction.score))
-                answer.solved.append(task_id)
+                if task_id is not None:
+                    answer.solved.append(task_id)
             elif item is None:
                 answer.in_time = False
                 answer.results.append(empty_result(version, "out of time; a background job sends it"))
             else:
-                answer.failed[task_id] = (uri or "", str(item))
+                if task_id is not None:
+                    answer.failed[task_id] = (uri or "", str(item))
                 answer.results.append(empty_result(version, str(item)))
         return answer
 
@@ -159,6 +161,6 @@ def empty_result(version: str, reason: str) -> Json:
     return {"result": [], "score": None, "model_version": version, "error": reason}
 
 
-def _task_id(task: Any) -> int:
+def _task_id(task: Any) -> int | None:
     task_id = task.get("id") if isinstance(task, dict) else None
-    return task_id if isinstance(task_id, int) else 0
+    return task_id if isinstance(task_id, int) else None

@@ -154,6 +154,8 @@ def test_tasks_of_any_shape_get_one_result_each(
     results = client.post("/predict", json=body).json()["results"]
     assert [bool(result["result"]) for result in results] == [True] + [False] * 7 + [True]
     assert all("no picture under '$image'" in result["error"] for result in results[1:-1])
+    problems = client.get(f"/api/projects/{PROJECT}").json()["problems"]
+    assert [problem["task_id"] for problem in problems] == [1, 2, 3]  # the others have no number
 
 
 def test_out_of_time_the_rest_is_left_to_a_background_job(
