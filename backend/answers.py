@@ -5,14 +5,18 @@ Answers may hold more than is described here, and grow from release to release.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from backend.media import shown
 
 Verdict = Literal["normal", "abnormal"]
 Side = Literal["dev", "test"]
 Time = str
 """ISO 8601, UTC."""
+Address = Annotated[str, AfterValidator(shown)]
+"""Of a picture, without password and query."""
 
 
 class Answer(BaseModel):
@@ -93,7 +97,7 @@ class Problem(Answer):
     """A picture that could not be used."""
 
     task_id: int
-    uri: str
+    uri: Address
     reason: str
     at: Time
 
@@ -102,7 +106,7 @@ class Suggestion(Answer):
     """A picture to tag next."""
 
     task_id: int
-    uri: str
+    uri: Address
 
 
 class Status(Answer):
@@ -212,7 +216,7 @@ class Case(Answer):
     """One confirmed picture. cross_fitted: it was learned, but scored by a memory that had not seen it."""
 
     task_id: int
-    uri: str
+    uri: Address
     split: Side
     confirmed: Verdict
     predicted: Verdict
@@ -237,7 +241,7 @@ class Dispute(Answer):
     """How many people say what of one task."""
 
     task_id: int
-    uri: str
+    uri: Address
     normal: int
     abnormal: int
 
@@ -272,7 +276,7 @@ class Changes(Answer):
 
 class Newest(Answer):
     task_id: int
-    uri: str
+    uri: Address
     score: float
     predicted: Verdict
 
@@ -312,7 +316,7 @@ class Evaluation(Answer):
     drift: Drift | None = None
     saving: Saving | None = None
     changes: Changes | None = None
-    pictures: dict[str, str]
+    pictures: dict[str, Address]
 
 
 # Versions

@@ -92,7 +92,7 @@ class Board:
         return {"version": started["version"], "done": done, "total": started["total"]}
 
     def suggested(self, project_id: int) -> list[Json]:
-        """The pictures to tag next, the best first: {task_id, uri}. Raises QueueUnreachable."""
+        """The pictures to tag next, the best first: {task_id, uri as it is saved}. Raises QueueUnreachable."""
         return list(self._read(_news_key(project_id, "suggested")) or ())
 
     def problems(self, project_id: int) -> list[Json]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from backend.addresses import saved
 from backend.dataset import Task, image_uri
 from backend.labels import LabelConfig
 from model.calibration import Calibration
@@ -29,7 +30,7 @@ def newest_predictions(tasks: Iterable[Task], config: LabelConfig, version: str)
         if uri is None or prediction is None or verdict is None:
             continue
         found.append(
-            {"task_id": task["id"], "uri": uri, "score": float(prediction["score"]), "predicted": verdict.value}
+            {"task_id": task["id"], "uri": saved(uri), "score": float(prediction["score"]), "predicted": verdict.value}
         )
         if len(found) == NEWEST:
             break

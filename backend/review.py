@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.addresses import saved
 from backend.board import Board
 from backend.choices import choices
 from backend.dataset import Dataset, LabelledImage
@@ -49,7 +50,7 @@ class Case:
         prior = self.image.prior
         return {
             "task_id": self.image.task_id,
-            "uri": self.image.uri,
+            "uri": saved(self.image.uri),
             "split": self.image.split.value,
             "confirmed": self.image.verdict.value,
             "predicted": self.predicted.value,
@@ -100,7 +101,7 @@ def held_out_cases(
 def _known(image: LabelledImage, judged: Mapping[int, Json]) -> Case | None:
     """The picture's saved case, unless its address was changed."""
     row = judged.get(image.task_id)
-    if row is None or row["uri"] != image.uri or row["cross_fitted"]:
+    if row is None or row["uri"] != saved(image.uri) or row["cross_fitted"]:
         return None
     return Case(
         image=image,
@@ -148,11 +149,11 @@ def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Da
         "held_out": _section(cases),
         "before_confirmation": _before_confirmation(dataset.labelled),
         "recheck": _recheck(detector),
-        "disputes": [asdict(dispute) for dispute in dataset.disputed],
+        "disputes": [asdict(dispute) | {"uri": saved(dispute.uri)} for dispute in dataset.disputed],
         "probability": probability,
         "cases": rows,
         "choices": choices(calibration, rows),
-        "pictures": {str(image.task_id): image.uri for image in dataset.labelled},
+        "pictures": {str(image.task_id): saved(image.uri) for image in dataset.labelled},
     }
 
 

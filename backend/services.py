@@ -10,6 +10,7 @@ from backend.measures import Measures
 from backend.pictures import Pictures
 from backend.predicting import Predictor
 from backend.registry import Registry
+from backend.report.originals import Originals
 from backend.report.thumbnails import Thumbnails
 from backend.settings import Settings
 from backend.studio import Studio
@@ -34,11 +35,13 @@ def build_services(settings: Settings) -> Services:
     registry = Registry(settings.model_dir)
     pictures = Pictures(settings)
 
+    def make_studio() -> Studio:
+        return Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+
     def make_trainer(board: Board) -> Trainer:
-        studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
-        return Trainer(settings, studio, registry, pictures, board)
+        return Trainer(settings, make_studio(), registry, pictures, board)
 
     jobs = Jobs(settings, registry, make_trainer)
     predictor = Predictor(settings, registry, pictures, jobs)
-    thumbnails = Thumbnails(pictures)
+    thumbnails = Thumbnails(pictures, Originals(settings, make_studio()))
     return Services(settings, registry, pictures, jobs, predictor, thumbnails, Measures())

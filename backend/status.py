@@ -6,6 +6,7 @@ from typing import Any
 
 from backend.board import Board
 from backend.errors import QueueUnreachable
+from backend.media import shown
 from backend.registry import ModelVersion, Registry
 from backend.settings import Settings
 from backend.suggesting import SHOWN
@@ -49,7 +50,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         "area_task": news.get("area_task"),
         "disputed": news.get("disputed", []),
         "without_image": news.get("without_image", []),
-        "suggested": news.get("suggested", [])[:SHOWN],
+        "suggested": [row | {"uri": shown(row["uri"])} for row in news.get("suggested", [])[:SHOWN]],
         "problems": problems,
         "updated_at": news.get("updated_at"),
     }

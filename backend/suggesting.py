@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from backend.addresses import saved
 from backend.dataset import Dataset, Task, image_uri, is_finished
 from backend.drift import prediction_of
 from backend.labels import LabelConfig
@@ -67,4 +68,4 @@ def _looks(places: Sequence[Place], pictures: Pictures, config: DetectorConfig) 
 
 
 def _row(uri: str, task_id: int) -> Json:
-    return {"task_id": task_id, "uri": uri}
+    return {"task_id": task_id, "uri": saved(uri)}

@@ -21,10 +21,10 @@ from backend.access import Parts, User, authenticate, known_project, may_change
 from backend.actions import follow_rate, put_in_charge
 from backend.answers import FAULTS, gives
 from backend.errors import NotAllowed, NotPossible, UnknownProject
+from backend.media import shown
 from backend.report import view
 from backend.services import Services
 from backend.status import project_status
-from model.detector import AnomalyDetector
 
 Json = dict[str, Any]
 
@@ -140,13 +140,14 @@ def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") ->
     """
     if kind == "plain":
         uri = _address(project_id, task_id, view.evaluation_of(project_id, parts.registry), parts)
-        return _jpeg(parts.thumbnails.plain(uri, task_id, key=f"{project_id}/{task_id}"))
+        return _jpeg(parts.thumbnails.plain(uri, project_id, task_id))
     evaluation = view.measured(project_id, parts.registry)
     uri = _address(project_id, task_id, evaluation, parts)
-    key = f"{project_id}/{task_id}-{evaluation['model_version']}"
+    version = evaluation["model_version"]
+    detector = parts.registry.detector(project_id, version)
     if kind == "heat":
-        return _jpeg(parts.thumbnails.heat(uri, task_id, _detector(evaluation, parts), key=key))
-    nearest = parts.thumbnails.nearest(uri, task_id, _detector(evaluation, parts), key=key)
+        return _jpeg(parts.thumbnails.heat(uri, project_id, task_id, version, detector))
+    nearest = parts.thumbnails.nearest(uri, project_id, task_id, version, detector)
     return picture(project_id, nearest, parts)
 
 
@@ -161,10 +162,6 @@ def _address(project_id: int, task_id: int, evaluation: Json | None, parts: Serv
 
 def _jpeg(content: bytes) -> Response:
     return Response(content, media_type="image/jpeg", headers=_cached())
-
-
-def _detector(evaluation: Json, parts: Services) -> AnomalyDetector:
-    return parts.registry.detector(evaluation["project_id"], evaluation["model_version"])
 
 
 @router.get("/projects/{project_id}/events", response_class=Response, responses=gives("text/event-stream"))
@@ -209,7 +206,8 @@ def cases(project_id: int, parts: Parts, version: str | None = None) -> Response
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({name: _plain_cell(case.get(name)) for name in FIELDS} for case in found["cases"])
+    rows = (case | {"uri": shown(case["uri"])} for case in found["cases"])
+    writer.writerows({name: _plain_cell(row.get(name)) for name in FIELDS} for row in rows)
     return _download(buffer.getvalue().encode(), "text/csv", f"{found['model_version']}-cases.csv")
 
 

@@ -6,7 +6,8 @@ import hashlib
 import io
 
 from backend.cache_folder import THUMBNAILS
-from backend.pictures import Pictures
+from backend.pictures import Pictures, Place
+from backend.report.originals import Originals
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.heatmap import overlay
@@ -18,47 +19,53 @@ SIDE = 360
 class Thumbnails:
     """Makes each thumbnail once and keeps it in the cache folder.
 
-    key: begins with its project's folder there. The picture's address is added: an edited task has another.
+    uri: as it is saved with evaluations; an edited task has another.
     """
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, originals: Originals) -> None:
         self._pictures = pictures
+        self._originals = originals
 
-    def plain(self, uri: str, task_id: int, *, key: str) -> bytes:
-        """JPEG. Raises AnomalyError when the picture cannot be had. key: names project and task."""
-        name = f"{key}-{_short(uri)}.jpg"
-        return self._kept(name) or self._keep(name, self._small(uri, task_id))
+    def plain(self, uri: str, project_id: int, task_id: int) -> bytes:
+        """JPEG. Raises AnomalyError when the picture cannot be had."""
+        name = f"{project_id}/{task_id}-{_short(uri)}.jpg"
+        return self._kept(name) or self._keep(name, self._small(self._place(uri, project_id, task_id)))
 
-    def heat(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> bytes:
-        """JPEG with the places that `detector` finds strange. key: names project, task and version."""
-        name = f"{key}-{_short(uri)}.jpg"
+    def heat(self, uri: str, project_id: int, task_id: int, version: str, detector: AnomalyDetector) -> bytes:
+        """JPEG with the places that the version's detector finds strange."""
+        name = f"{project_id}/{task_id}-{version}-{_short(uri)}.jpg"
         kept = self._kept(name)
         if kept:
             return kept
-        prediction = detector.judge(self._embedding(uri, task_id, detector))
-        small = read_image(self._small(uri, task_id)).image
+        place = self._place(uri, project_id, task_id)
+        prediction = detector.judge(self._embedding(place, detector))
+        small = read_image(self._small(place)).image
         shown = overlay(small, prediction.anomaly_map, prediction.pixel_threshold)
         buffer = io.BytesIO()
         shown.save(buffer, "JPEG", quality=85)
         return self._keep(name, buffer.getvalue())
 
-    def nearest(self, uri: str, task_id: int, detector: AnomalyDetector, *, key: str) -> int:
-        """The task of the learned picture that is most like this one. key: names project, task and version."""
-        name = f"{key}-{_short(uri)}.nearest"
+    def nearest(self, uri: str, project_id: int, task_id: int, version: str, detector: AnomalyDetector) -> int:
+        """The task of the picture that the version learned and that is most like this one."""
+        name = f"{project_id}/{task_id}-{version}-{_short(uri)}.nearest"
         kept = self._kept(name)
         if kept:
             return int(kept)
-        found = detector.nearest_normal(self._embedding(uri, task_id, detector), besides=str(task_id))
+        embedding = self._embedding(self._place(uri, project_id, task_id), detector)
+        found = detector.nearest_normal(embedding, besides=str(task_id))
         return int(self._keep(name, found.encode()))
 
-    def _embedding(self, uri: str, task_id: int, detector: AnomalyDetector) -> Embedding:
-        found = next(self._pictures.embed_each([(uri, task_id)], detector.config))
+    def _place(self, uri: str, project_id: int, task_id: int) -> Place:
+        return self._originals.address(uri, project_id, task_id), task_id
+
+    def _embedding(self, place: Place, detector: AnomalyDetector) -> Embedding:
+        found = next(self._pictures.embed_each([place], detector.config))
         if not isinstance(found, Embedding):
             raise found
         return found
 
-    def _small(self, uri: str, task_id: int) -> bytes:
-        image = read_image(self._pictures.fetch(uri, task_id), enough=SIDE).image
+    def _small(self, place: Place) -> bytes:
+        image = read_image(self._pictures.fetch(*place), enough=SIDE).image
         image.thumbnail((SIDE, SIDE))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)

@@ -57,7 +57,7 @@ def test_thumbnails_are_kept_by_project_and_by_address(
 ) -> None:
     for number in (0, 1):
         picture_server.contents[f"/data/upload/{number}.jpg"] = normal_pictures[number].read_bytes()
-    shown = [services.thumbnails.plain(f"/data/upload/{number}.jpg", 7, key=f"{PROJECT}/7") for number in (0, 1, 0)]
+    shown = [services.thumbnails.plain(f"/data/upload/{number}.jpg", PROJECT, 7) for number in (0, 1, 0)]
     assert shown[0] == shown[2] != shown[1]
     assert len(picture_server.asked) == 2
     assert len(list((services.settings.cache_dir / "thumbnails" / str(PROJECT)).iterdir())) == 2

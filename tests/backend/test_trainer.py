@@ -339,7 +339,7 @@ def test_a_forgotten_project_leaves_no_thumbnails(trainer: Trainer, studio: Fake
         raise StudioRefused("no such project", 404)
 
     for project_id in (PROJECT, PROJECT + 1):
-        services.thumbnails.plain("/data/upload/1.jpg", 1, key=f"{project_id}/1")
+        services.thumbnails.plain("/data/upload/1.jpg", project_id, 1)
     services.registry.remember(PROJECT)
     services.registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
     studio.project = gone  # type: ignore[method-assign]

@@ -62,4 +62,5 @@ def test_no_secret_is_kept_or_told(
     assert any(name.endswith("queue.db") for name in texts)
     assert f"project {project}".encode() in texts[str(backend.program.log)]
     assert {name for name, text in texts.items() if any(secret in text for secret in secrets)} == set()
-    assert b"me:word" not in texts[str(backend.program.log)]
+    shown = [answer.content for answer in told.values()] + [texts[str(backend.program.log)]]
+    assert not any(b"me:word" in text for text in shown)
