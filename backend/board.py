@@ -71,24 +71,35 @@ class Board:
             self.post(project_id, progress={"phase": phase, "done": done, "total": total})
 
     def start_backfill(self, project_id: int, version: str, total: int) -> str:
-        """Begins to count the predictions that are pushed; returns the name to count under."""
-        run = f"{version} {time.time_ns()}"
-        self._queue.put(_backfill_key(project_id), {"version": version, "run": run, "total": total})
+        """Begins to count the predictions that are pushed, and names the run; the one before is over."""
+        key, run = _backfill_key(project_id), f"{version} {time.time_ns()}"
+        if total:
+            self._queue.put(key, {"version": version, "run": run, "total": total})
+        else:
+            self._queue.delete(key)
+        self._queue.storage.delete_counter(key)
         return run
+
+    def is_running(self, project_id: int, run: str) -> bool:
+        """Whether no other backfill has begun since, and this one is not over."""
+        return bool((self._queue.get(_backfill_key(project_id), peek=True) or {}).get("run") == run)
 
     def count_backfill(self, project_id: int, run: str, count: int) -> bool:
         """Tells that so many more are done; whether these were the last. Any number of workers may count at once."""
-        done = int(self._queue.storage.incr(run, count))
-        started = self._queue.get(_backfill_key(project_id), peek=True) or {}
-        return started.get("run") == run and done >= started["total"]
+        key = _backfill_key(project_id)
+        started = self._queue.get(key, peek=True) or {}
+        if started.get("run") != run or self._queue.storage.incr(key, count) < started["total"]:
+            return False
+        self._queue.delete(key)
+        self._queue.storage.delete_counter(key)
+        return True
 
     def _backfill(self, project_id: int) -> Json | None:
-        started = self._read(_backfill_key(project_id))
+        key = _backfill_key(project_id)
+        started = self._read(key)
         if not started:
             return None
-        done = int(self._guard(lambda: self._queue.storage.incr(started["run"], 0)))
-        if done >= started["total"]:
-            return None
+        done = int(self._guard(lambda: self._queue.storage.incr(key, 0)))
         return {"version": started["version"], "done": done, "total": started["total"]}
 
     def suggested(self, project_id: int) -> list[Json]:

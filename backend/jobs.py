@@ -239,7 +239,8 @@ class Jobs:
             self._backfill_task.schedule(args=(project_id, version, block, task_ids, run), delay=delay)
 
         with self._noticing():
-            self._alone(f"project:{project_id}:block:{block}", project_id, work, again)
+            if self.board.is_running(project_id, run):  # otherwise a newer one holds all that is still missing
+                self._alone(f"project:{project_id}:block:{block}", project_id, work, again)
 
     def _look_again(self, project_id: int) -> None:
         """Takes in what a backfill has pushed. It asks for no backfill, so that none can follow another for ever."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
-from backend.board import Board
+from backend.board import Board, waiting_key
 from backend.errors import QueueUnreachable, StoreUnreachable, StudioRefused, StudioUnreachable
 from backend.jobs import Jobs
 from backend.labels import EXAMPLE_CONFIG
@@ -173,6 +175,50 @@ def test_a_backfill_comes_in_chunks(start: Callable[[FakeTrainer], Jobs], queued
     eventually(lambda: len(trainer.backfills) == 3 and not jobs.board.is_pending(4))
     assert sorted(len(ids) for _, _, ids in trainer.backfills) == [50, 200, 200]
     eventually(lambda: trainer.looked_again == [3])
+
+
+def sync_at_once(jobs: Jobs, project_id: int) -> None:
+    jobs.queue.put(waiting_key(project_id), time.time())
+    jobs._sync(project_id)
+
+
+def work_off(jobs: Jobs) -> None:
+    while (task := jobs.queue.dequeue()) is not None:
+        jobs.queue.execute(task)
+
+
+def test_each_sync_begins_a_backfill_that_replaces_the_one_before(queued: Settings) -> None:
+    trainer = FakeTrainer()
+    trainer.to_fill = list(range(450))
+    at_once = queued.model_copy(update={"debounce_seconds": 0.0})
+    jobs = Jobs(at_once, Registry(queued.model_dir), lambda board: trainer)  # type: ignore[arg-type, return-value]
+    for _ in range(5):
+        sync_at_once(jobs, 4)
+    work_off(jobs)
+    assert sorted(len(ids) for _, _, ids in trainer.backfills) == [50, 200, 200]
+    assert trainer.looked_again == [3]
+    trainer.to_fill = list(range(300))
+    sync_at_once(jobs, 4)
+    trainer.to_fill = []
+    sync_at_once(jobs, 4)
+    assert not jobs.board.is_pending(4)
+    work_off(jobs)
+    assert len(trainer.backfills) == 3
+
+
+def test_a_backfill_leaves_no_counters_behind(settings: Settings) -> None:
+    trainer = FakeTrainer()
+    at_once = settings.model_copy(update={"debounce_seconds": 0.0})
+    jobs = Jobs(at_once, Registry(settings.model_dir), lambda board: trainer)  # type: ignore[arg-type, return-value]
+    for total in (5, 0, 7):
+        trainer.to_fill = list(range(total))
+        sync_at_once(jobs, 4)
+        assert jobs.board.is_pending(4) == bool(total)
+        work_off(jobs)
+        assert not jobs.board.is_pending(4)
+    with closing(sqlite3.connect(settings.data_dir / "queue.db")) as database:
+        [(rows,)] = database.execute("select count(*) from counter")
+    assert rows <= 1
 
 
 @pytest.mark.parametrize("fault", [StudioUnreachable("down"), StudioRefused("busy", 502)])
