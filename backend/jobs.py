@@ -232,6 +232,9 @@ class Jobs:
     def _backfill(self, project_id: int, version: str, block: int, task_ids: list[int], run: str) -> None:
         def work(trainer: Trainer, lease: Lease) -> None:
             trainer.backfill(project_id, version, task_ids, check=lease.check)
+            count()
+
+        def count() -> None:
             if self.board.count_backfill(project_id, run, len(task_ids)):
                 self._look_again_task(project_id)
 
@@ -240,7 +243,7 @@ class Jobs:
 
         with self._noticing():
             if self.board.is_running(project_id, run):  # otherwise a newer one holds all that is still missing
-                self._alone(f"project:{project_id}:block:{block}", project_id, work, again)
+                self._alone(f"project:{project_id}:block:{block}", project_id, work, again, give_up=count)
 
     def _look_again(self, project_id: int) -> None:
         """Takes in what a backfill has pushed. It asks for no backfill, so that none can follow another for ever."""
@@ -261,10 +264,11 @@ class Jobs:
         project_id: int,
         work: Callable[[Trainer, Lease], None],
         again: Callable[[float], None],
+        give_up: Callable[[], None] = lambda: None,
     ) -> None:
         """Does `work` while no other worker holds the lease `name`; tries later what fails for a passing reason.
 
-        again: asks for the same job once more, in so many seconds.
+        again: asks for the same job once more, in so many seconds. give_up: called when it failed for good.
         """
         with self.leases.hold(name, project_id) as lease:
             if lease is None:
@@ -274,25 +278,28 @@ class Jobs:
                 try:
                     with about(version=self._registry.current(project_id)):
                         work(self._work(), lease)
-                    self.queue.delete(f"failures:{project_id}")
+                    self.queue.delete(_failures_key(name))
                 except FAULTS:
                     raise
                 except Exception as error:
-                    self._failed(project_id, error, again)
+                    if self._may_be_repeated(name, project_id, error):
+                        again(RETRY_SECONDS)
+                    else:
+                        give_up()
 
-    def _failed(self, project_id: int, error: Exception, again: Callable[[float], None]) -> None:
-        """Tells what went wrong and plans another try where one can help; the reconcile is the last resort."""
+    def _may_be_repeated(self, name: str, project_id: int, error: Exception) -> bool:
+        """Tells what went wrong, and whether another try soon can help; the reconcile is the last resort."""
         if not isinstance(error, AnomalyError):
             log.exception("project %s: the job failed", project_id)
             error = BackendError(f"an unexpected fault ({type(error).__name__}): see the worker's log")
-        failures = (self.queue.get(f"failures:{project_id}", peek=True) or 0) + 1
-        self.queue.put(f"failures:{project_id}", failures)
+        failures = (self.queue.get(_failures_key(name), peek=True) or 0) + 1
+        self.queue.put(_failures_key(name), failures)
         self.board.post(project_id, error=str(error))
         if _passing(error) and failures <= MOST_RETRIES:
             log.warning("project %s: %s; trying again in %s s", project_id, error, RETRY_SECONDS)
-            again(RETRY_SECONDS)
-        else:
-            log.error("project %s: %s", project_id, error)
+            return True
+        log.error("project %s: %s", project_id, error)
+        return False
 
     def _work(self) -> Trainer:
         if self._trainer is None:
@@ -303,6 +310,11 @@ class Jobs:
 def _forced_key(project_id: int) -> str:
     """Where it is kept that someone pressed Start Training."""
     return f"forced:{project_id}"
+
+
+def _failures_key(name: str) -> str:
+    """Where it is counted how often the job that needs the lease `name` has failed since it last went well."""
+    return f"failures:{name}"
 
 
 def _passing(error: Exception) -> bool:

@@ -39,6 +39,7 @@ class FakeTrainer:
         self.looked_again: list[int] = []
         self.to_fill: list[int] = []
         self.faults: list[Exception] = []
+        self.backfill_faults: list[Exception] = []
         self.running = 0
         self.most_running = 0
         self.pause = 0.0
@@ -54,6 +55,8 @@ class FakeTrainer:
         return self.to_fill
 
     def backfill(self, project_id: int, version: str, task_ids: list[int], *, check: Any = None) -> None:
+        if self.backfill_faults:
+            raise self.backfill_faults.pop(0)
         self.backfills.append((project_id, version, task_ids))
 
     def look_again(self, project_id: int) -> None:
@@ -219,6 +222,31 @@ def test_a_backfill_leaves_no_counters_behind(settings: Settings) -> None:
     with closing(sqlite3.connect(settings.data_dir / "queue.db")) as database:
         [(rows,)] = database.execute("select count(*) from counter")
     assert rows <= 1
+
+
+def test_every_block_of_a_backfill_is_tried_again_on_its_own(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.to_fill = list(range(20 * 200))
+    trainer.backfill_faults = [StudioRefused("restarting", 503) for _ in range(20)]
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    eventually(lambda: not trainer.backfill_faults and not jobs.board.is_pending(4))
+    assert sorted(task_id for _, _, ids in trainer.backfills for task_id in ids) == trainer.to_fill
+    eventually(lambda: trainer.looked_again == [20])
+
+
+@pytest.mark.parametrize("fault", [StudioRefused("the token is wrong", 401), RuntimeError("a bug")])
+def test_a_backfill_ends_though_a_block_of_it_is_given_up(
+    fault: Exception, start: Callable[[FakeTrainer], Jobs]
+) -> None:
+    trainer = FakeTrainer()
+    trainer.to_fill = list(range(450))
+    trainer.backfill_faults = [fault]
+    jobs = start(trainer)
+    jobs.request_sync(4)
+    eventually(lambda: len(trainer.backfills) == 2 and not jobs.board.is_pending(4))
+    eventually(lambda: trainer.looked_again == [2])
+    assert jobs.board.news(4)["error"]
 
 
 @pytest.mark.parametrize("fault", [StudioUnreachable("down"), StudioRefused("busy", 502)])
