@@ -118,13 +118,30 @@ class Board:
         for task_id, (uri, reason) in failed.items():
             with about(project=project_id, task=task_id):
                 log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
+        news = {
+            str(task_id): {"task_id": task_id, "uri": shown(uri), "reason": reason, "at": now()}
+            for task_id, (uri, reason) in failed.items()
+        }
+        works = {str(task_id) for task_id in solved or ()}
+        self._change_problems(
+            project_id, lambda known: {key: row for key, row in known.items() if key not in works} | news
+        )
+
+    def keep_problems(self, project_id: int, uris: dict[int, str]) -> None:
+        """Forgets the problems of tasks that are gone or have another picture now. uris: of all tasks, by id."""
+
+        def is_there(row: Json) -> bool:
+            uri = uris.get(row["task_id"])
+            return uri is not None and shown(uri) == row["uri"]
+
+        self._change_problems(project_id, lambda known: {key: row for key, row in known.items() if is_there(row)})
+
+    def _change_problems(self, project_id: int, change: Callable[[Json], Json]) -> None:
         try:
             known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
-            kept = {key: value for key, value in known.items() if int(key) not in (solved or ())}
-            for task_id, (uri, reason) in failed.items():
-                kept[str(task_id)] = {"task_id": task_id, "uri": shown(uri), "reason": reason, "at": now()}
-            if kept != known:
-                newest = sorted(kept.items(), key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
+            changed = change(known)
+            if changed != known:
+                newest = sorted(changed.items(), key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
                 self._queue.put(_problems_key(project_id), dict(newest))
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)

@@ -94,7 +94,7 @@ def held_out_cases(
             cases.append(_case(detector, image, detector.raw_score(embedding), nearest_normal=nearest))
         else:
             failed[image.task_id] = (image.uri, str(embedding))
-    board.note_pictures(project_id, failed)
+    board.note_pictures(project_id, failed, solved=[image.task_id for image in wanted if image.task_id not in failed])
     return sorted(cases, key=lambda case: case.image.task_id)
 
 

@@ -85,6 +85,7 @@ class Trainer:
         dataset = build_dataset(tasks, config, self._settings.group_key)
         drawn = drawn_area(tasks, config)
         self._post_counts(project_id, dataset, len(tasks), drawn)
+        self._board.keep_problems(project_id, {task["id"]: image_uri(task, config) or "" for task in tasks})
         current = self._current(project_id)
         wanted = detector_config(self._settings, self._registry.alarm_rate(project_id), drawn)
         wanted_recipe = recipe(wanted, self._pictures)

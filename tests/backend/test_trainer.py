@@ -247,6 +247,21 @@ def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: 
     assert studio.titles == {}
 
 
+def test_pictures_that_cannot_be_used_are_told_of_while_their_task_is_there_with_that_address(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    for task_id in (7, 8):
+        studio.wait_with(task_id)
+    studio.label(9, "abnormal")
+    board = services.jobs.board
+    board.note_pictures(PROJECT, {99: ("/data/upload/99.jpg", "the task was deleted since")})
+    board.note_pictures(PROJECT, {7: ("/data/upload/wrong.jpg", "the address was put right since")})
+    board.note_pictures(PROJECT, {8: ("/data/upload/8.jpg", "damaged")})
+    board.note_pictures(PROJECT, {9: ("/data/upload/9.jpg", "can be read now that it is labelled")})
+    trainer.sync(PROJECT)
+    assert [problem["task_id"] for problem in board.problems(PROJECT)] == [8]
+
+
 def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:
     folder = Path(services.settings.model_dir) / str(PROJECT)
     folder.mkdir(parents=True)
