@@ -39,6 +39,10 @@ class QueueUnreachable(BackendError):
     """The job queue cannot be reached."""
 
 
+class SecondWorker(BackendError):
+    """Another worker process serves the same file queue."""
+
+
 class LeaseLost(BackendError):
     """Another worker may have taken over what this one was doing."""
 

@@ -1,7 +1,7 @@
 """Who works on what: a right that ends by itself when its holder dies.
 
-Over Redis a lease lives for some seconds and its holder renews it. A file queue has one worker process, so there the
-right lives in that process and dies with it.
+Over Redis a lease lives for some seconds and its holder renews it. A file queue has one worker process (see
+one_worker), so there the right lives in that process and dies with it.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from uvicorn.protocols.http import h11_impl
 from backend.app import CONFIG_UNUSABLE, create_app
 from backend.labels import EXAMPLE_CONFIG
 from backend.logs import set_up_logging
+from backend.one_worker import only_worker
 from backend.services import build_services
 from backend.settings import load_settings
 
@@ -60,7 +61,8 @@ def work(*, with_parent: bool) -> int:
     set_up_logging(settings)
     if with_parent:
         threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
-    build_services(settings).jobs.run_worker()
+    with only_worker(settings, wait=with_parent):
+        build_services(settings).jobs.run_worker()
     return 0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,6 +16,7 @@ from backend import leases
 from backend.errors import LeaseLost
 from backend.jobs import Jobs
 from backend.leases import LEASE_SECONDS, Leases
+from backend.one_worker import only_worker
 from backend.registry import Registry
 from backend.settings import Settings
 from tests.backend.test_jobs import FakeTrainer, eventually, redis_url
@@ -25,6 +28,17 @@ import sys, time, redis
 from backend.leases import Leases
 with Leases(redis.Redis.from_url(sys.argv[1])).hold("project:4", 4) as lease:
     print(bool(lease), flush=True)
+    time.sleep(600)
+"""
+
+
+SERVE_THE_FILE = """
+import sys, time
+from pathlib import Path
+from backend.one_worker import only_worker
+from backend.settings import load_settings
+with only_worker(load_settings(data_dir=Path(sys.argv[1])), wait=True):
+    print("at work", flush=True)
     time.sleep(600)
 """
 
@@ -107,3 +121,52 @@ def test_who_was_cut_off_while_another_took_over_and_finished_does_not_go_on(
             lease.check()
         with other.hold("project:6", 6) as free:
             assert free
+
+
+@pytest.fixture
+def first_worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    process = serve_the_file(settings.data_dir)
+    assert process.stdout
+    assert process.stdout.readline() == b"at work\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def serve_the_file(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SERVE_THE_FILE, folder], stdout=subprocess.PIPE)
+
+
+def test_a_second_worker_on_a_queue_file_is_refused_and_told_what_to_set(
+    settings: Settings, first_worker: subprocess.Popen[bytes]
+) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "QUEUE_URL"}
+    command = [sys.executable, "-m", "backend", "worker"]
+    second = subprocess.run(
+        command, env=environment | {"DATA_DIR": str(settings.data_dir)}, capture_output=True, text=True, timeout=60
+    )
+    assert second.returncode == 2
+    assert "set QUEUE_URL=redis://" in second.stderr
+    assert "Traceback" not in second.stderr
+    first_worker.kill()
+    first_worker.wait()
+    with only_worker(settings, wait=False):
+        pass
+
+
+def test_a_servers_own_worker_waits_for_the_one_before_to_end(
+    settings: Settings, first_worker: subprocess.Popen[bytes]
+) -> None:
+    next_one = serve_the_file(settings.data_dir)
+    assert next_one.stdout
+    time.sleep(1)
+    assert next_one.poll() is None
+    first_worker.kill()
+    assert next_one.stdout.readline() == b"at work\n"
+    next_one.kill()
+    next_one.wait()
+
+
+def test_any_number_of_workers_serve_redis(shared: Settings) -> None:
+    with only_worker(shared, wait=False), only_worker(shared, wait=False):
+        pass
