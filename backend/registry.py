@@ -4,6 +4,7 @@ Layout below MODEL_DIR (see store):
 
     7/project.json                      what is known of project 7
     7/current.json                      the pointer: which version is promoted, since when, why, by whom
+    7/passed_over/<version>.json        since when a version is not to be put in charge on its own
     7/rule.json                         the false-alarm rate that people chose for it
     7/tasks/                            what the last look at its tasks saw (see snapshots)
     7/versions/<version>/model.safetensors, manifest.json, evaluation.json, summary.json
@@ -166,7 +167,7 @@ class Registry:
         """Makes a complete version the one in charge, at once for every server, unless it is. Raises UnknownVersion."""
         self.version(project_id, name)
         pointer = self._pointer(project_id)
-        if pointer["version"] == name and name not in pointer["passed_over"]:
+        if pointer["version"] == name and not self.is_passed_over(project_id, name):
             return
         promotion = {"version": name, "promoted_at": now(), "reason": reason, "by": by}
         self.store.write_json(
@@ -178,17 +179,19 @@ class Registry:
             project_id,
             "current.json",
         )
+        if self.store.has(project_id, *_passed_over(name)):
+            self.store.remove(project_id, *_passed_over(name))
 
     def pass_over(self, project_id: int, name: str) -> None:
-        """Notes that a version is not to be put in charge on its own: it did worse, or people rolled it back."""
-        pointer = self._pointer(project_id)
-        if name not in pointer["passed_over"]:
-            self.store.write_json(
-                pointer | {"passed_over": [*pointer["passed_over"], name]}, project_id, "current.json"
-            )
+        """Notes that a version is not to be put in charge on its own: it did worse, or people rolled it back.
+
+        Each has a file of its own: the pointer is left alone, which someone else may be moving.
+        """
+        self.store.write_json({"passed_over_at": now()}, project_id, *_passed_over(name))
 
     def is_passed_over(self, project_id: int, name: str) -> bool:
-        return name in self._pointer(project_id)["passed_over"]
+        early = self._pointer(project_id)["passed_over"]  # the first release kept the names there
+        return name in early or self.store.has(project_id, *_passed_over(name))
 
     def promotions(self, project_id: int) -> list[Json]:
         """The latest promotions, oldest first: version, promoted_at, reason, by (which early releases did not note)."""
@@ -248,6 +251,10 @@ class Registry:
         known = {name: content[name] for name in wanted}  # a newer release may write more
         tasks = {name: tuple(content[name]) for name in ("training_tasks", "trusted_tasks", "unread_tasks")}
         return ModelVersion(**known | tasks)
+
+
+def _passed_over(name: str) -> tuple[str, str]:
+    return "passed_over", f"{name}.json"
 
 
 def now() -> str:

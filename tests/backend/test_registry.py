@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,41 @@ def test_what_was_passed_over_stays_so_until_it_is_promoted(root: str, detector:
     registry.promote(2, "v2", "after all")
     assert not registry.is_passed_over(2, "v2")
     assert [promotion["version"] for promotion in registry.promotions(2)] == ["v1", "v2"]
+
+
+def test_a_version_that_people_promote_meanwhile_stays_so_when_another_is_passed_over(
+    root: str, detector: AnomalyDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, server = Registry(root), Registry(root)
+    for name in ("v1", "v2", "v3"):
+        worker.save(make_version(name=name), detector, {})
+    worker.promote(2, "v2", "first")
+    write = worker.store.write_json
+
+    def late(*content: Any) -> None:
+        server.promote(2, "v1", "put in charge by hand", by="ada")
+        write(*content)
+
+    monkeypatch.setattr(worker.store, "write_json", late)
+    worker.pass_over(2, "v3")
+    assert server.current(2) == "v1"
+    assert [promotion["version"] for promotion in server.promotions(2)] == ["v2", "v1"]
+    assert server.is_passed_over(2, "v3")
+
+
+def test_what_an_early_release_passed_over_stays_so_until_it_is_promoted(
+    tmp_path: Path, detector: AnomalyDetector
+) -> None:
+    registry = Registry(str(tmp_path))
+    for name in ("v1", "v2", "v3"):
+        registry.save(make_version(name=name), detector, {})
+    registry.promote(2, "v1", "first")
+    pointer = tmp_path / "2" / "current.json"
+    pointer.write_text(json.dumps(json.loads(pointer.read_text()) | {"passed_over": ["v2", "v3"]}))
+    assert registry.is_passed_over(2, "v2")
+    registry.pass_over(2, "v2")
+    registry.promote(2, "v2", "after all")
+    assert [registry.is_passed_over(2, name) for name in ("v1", "v2", "v3")] == [False, False, True]
 
 
 def test_a_damaged_pointer_counts_as_missing_and_a_full_disk_is_named(tmp_path: Path) -> None:
