@@ -5,7 +5,7 @@ annotations and predictions there are. Where the numbers differ, halves of the p
 that differs is small enough to be read again. Every now and then everything is.
 
 Kept beside the models, in 7/tasks/: snapshot.json.gz, and for each block of predictions that a worker has pushed
-since, a file pushed-<name>.json. Both can be lost, and one of another release counts as lost.
+since, a file pushed-<time>-<name>.json. Both can be lost, and one of another release counts as lost.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Snapshots:
 
     def look(self, project_id: int, cut: Cut, *, whole: bool = False) -> list[Task]:
         """All tasks as they are now, cut down, ordered by id. whole: read all of them, whatever is known."""
-        blocks = [name for name in self._store.names(project_id, FOLDER) if name.startswith(PUSHED)]
+        blocks = sorted(name for name in self._store.names(project_id, FOLDER) if name.startswith(PUSHED))
         kept = None if whole else self._read(project_id, cut)
         if kept is None or self._is_due(kept):
             found = self._look_at_all(project_id, cut)
@@ -81,8 +81,9 @@ class Snapshots:
         """Keeps what was pushed, each the one prediction that its task has now."""
         at = now()
         made = {row["task"]: cut.prediction(row | {"created_at": at}) for row in predictions}
+        name = f"{PUSHED}{time.time_ns()}-{uuid4().hex}.json"
         try:
-            self._store.write_json({"cut": cut.name, "made": made}, project_id, FOLDER, f"{PUSHED}{uuid4().hex}.json")
+            self._store.write_json({"cut": cut.name, "made": made}, project_id, FOLDER, name)
         except StoreUnwritable as error:
             log.warning("project %s: %s; the next look takes longer", project_id, error)
 
@@ -153,7 +154,7 @@ class Snapshots:
         return Snapshot(cut.name, asked_at, kept["read_at"], kept["seconds"], tasks)
 
     def _pushed(self, project_id: int, cut: Cut, blocks: Iterable[str]) -> Tasks:
-        """By task, what workers have pushed: the predictions that it has now."""
+        """By task, what workers have pushed: the predictions that it has now. blocks: the oldest first."""
         read = [self._store.read_json(project_id, FOLDER, name) or {} for name in blocks]
         made = [block["made"] for block in read if block.get("cut") == cut.name]
         return {int(key): {"predictions": [row]} for block in made for key, row in block.items()}
