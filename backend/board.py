@@ -62,6 +62,14 @@ class Board:
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
 
+    def forget(self, project_id: int) -> None:
+        """Takes away all that is kept of a project."""
+        self._queue.storage.delete_counter(_backfill_key(project_id))
+        for key in (_backfill_key(project_id), _problems_key(project_id)):
+            self._queue.delete(key)
+        for name in ENTRIES:
+            self._queue.delete(_news_key(project_id, name))
+
     def post_progress(self, project_id: int, phase: str, done: int, total: int) -> None:
         """Tells how far a training is: each new phase, and a few times a second within one."""
         last_phase, last_at = self._told.get(project_id, ("", 0.0))

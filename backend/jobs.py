@@ -82,7 +82,7 @@ class Jobs:
             if force:
                 self.queue.put(_forced_key(project_id), asked_at)
             if more_follows:
-                self.queue.put(f"touched:{project_id}", asked_at)
+                self.queue.put(_touched_key(project_id), asked_at)
             if self._is_first(project_id, asked_at):
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
         except FAULTS as error:
@@ -190,15 +190,23 @@ class Jobs:
                 to_fill = trainer.sync(project_id, force=bool(wish), check=lease.check)
                 if wish == self.queue.get(_forced_key(project_id), peek=True):
                     self.queue.delete(_forced_key(project_id))
-                self._start_backfill(project_id, to_fill)
+                self._start_backfill(project_id, to_fill or [])
             finally:
                 self.board.post(project_id, progress=None, syncing=False)
+            if to_fill is None:
+                self._forget(project_id)
 
         def again(delay: float) -> None:
             self.queue.put_if_empty(waiting_key(project_id), time.time())
             self._sync_task.schedule(args=(project_id,), delay=delay)
 
         self._alone(f"project:{project_id}", project_id, work, again)
+
+    def _forget(self, project_id: int) -> None:
+        """Leaves nothing in the queue's storage of a project that is gone, or that a stranger has made up."""
+        self.board.forget(project_id)
+        self.queue.delete(_touched_key(project_id))
+        self.queue.delete(_forced_key(project_id))
 
     @contextmanager
     def _noticing(self) -> Iterator[None]:
@@ -212,7 +220,7 @@ class Jobs:
     def _calm_in(self, project_id: int) -> float:
         """Seconds until the project's webhooks have calmed down, or have kept us waiting long enough."""
         now = time.time()
-        touched = self.queue.get(f"touched:{project_id}", peek=True) or 0.0
+        touched = self.queue.get(_touched_key(project_id), peek=True) or 0.0
         waiting_since = self.queue.get(waiting_key(project_id), peek=True) or 0.0
         if self.queue.get(_forced_key(project_id), peek=True):
             return 0.0
@@ -305,6 +313,11 @@ class Jobs:
         if self._trainer is None:
             self._trainer = self._make_trainer(self.board)
         return self._trainer
+
+
+def _touched_key(project_id: int) -> str:
+    """Where the time of the latest request is kept that others may follow."""
+    return f"touched:{project_id}"
 
 
 def _forced_key(project_id: int) -> str:

@@ -19,15 +19,21 @@ NOT_FOUND = 404
 def find_project(
     studio: Studio, registry: Registry, project_id: int, known: Json, *, forget_days: float
 ) -> Json | None:
-    """The project as Label Studio knows it. One that it does not know is forgotten after `forget_days`: then None.
+    """The project as Label Studio knows it. One that it does not know is forgotten: then None.
 
-    known: what the registry knows of it. Raises StudioRefused, in words that say until when its models are kept.
+    That is done at once where there is no model, since strangers may have made the id up, otherwise after
+    `forget_days`. known: what the registry knows of it. Raises StudioRefused, in words that say until when its models
+    are kept.
     """
     try:
         project = studio.project(project_id)
     except StudioRefused as error:
         if error.status != NOT_FOUND:
             raise
+        if not registry.has_models(project_id):
+            registry.forget(project_id)
+            log.warning("project %s: Label Studio has no such project, or the token may not see it", project_id)
+            return None
         since = known.get("missing_since") or now()
         registry.note(project_id, missing_since=since)
         end = datetime.fromisoformat(since) + timedelta(days=forget_days)

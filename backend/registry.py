@@ -108,6 +108,10 @@ class Registry:
         found = [self._manifest(project_id, name) for name in self.store.names(project_id, "versions")]
         return sorted((version for version in found if version), key=lambda version: version.created_at)
 
+    def has_models(self, project_id: int) -> bool:
+        """Whether there is any, be it of another release."""
+        return bool(self.store.names(project_id, "versions"))
+
     def prune(self, project_id: int, keep: int) -> list[str]:
         """Deletes all but the newest `keep` versions, never the one in charge; returns the names of the deleted."""
         names = [version.name for version in self.versions(project_id)]

@@ -64,8 +64,10 @@ class Trainer:
         self._board = board
         self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
-    def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int]:
+    def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int] | None:
         """Brings the project up to date with its labels; returns the tasks that need a prediction.
+
+        None where Label Studio has no such project and nothing is kept of it.
 
         force: train even where there is too little new to be worth it (Start Training). check: raises where another
         worker has taken over.
@@ -74,7 +76,7 @@ class Trainer:
         project = find_project(self._studio, self._registry, project_id, known, forget_days=days)
         if project is None:
             self._pictures.cache.forget(project_id)
-            return []
+            return None
         backends = self._studio.backends(project_id)  # asked once: Label Studio then calls each of them
         if not is_connected(self._studio, self._registry, project_id, known, backends):
             return []

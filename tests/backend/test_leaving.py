@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from backend.app import create_app
 from backend.errors import StudioRefused
+from backend.labels import EXAMPLE_CONFIG
 from backend.leaving import find_project, is_connected
 from backend.registry import Registry
+from backend.services import build_services
+from backend.settings import Settings
 from tests.conftest import PROJECT
+from tests.faults.label_studio import FakeLabelStudio
 
 URL = "http://backend:9090"
 
@@ -51,12 +59,17 @@ def find(studio: FakeStudio, registry: Registry, days: float) -> Any:
     return find_project(studio, registry, PROJECT, known, forget_days=days)  # type: ignore[arg-type]
 
 
+def keep_a_model(registry: Registry) -> None:
+    registry.store.write_json({}, PROJECT, "versions", "v1", "manifest.json")
+
+
 def connected(studio: FakeStudio, registry: Registry) -> bool:
     known, backends = registry.remember(PROJECT), [{"url": url} for url in studio.urls]
     return is_connected(studio, registry, PROJECT, known, backends)  # type: ignore[arg-type]
 
 
 def test_a_deleted_project_is_kept_for_some_days(studio: FakeStudio, registry: Registry) -> None:
+    keep_a_model(registry)
     studio.status = 404
     for _ in range(2):
         with pytest.raises(StudioRefused, match="models are kept until 2"):
@@ -65,10 +78,40 @@ def test_a_deleted_project_is_kept_for_some_days(studio: FakeStudio, registry: R
 
 
 def test_then_all_of_it_is_deleted(studio: FakeStudio, registry: Registry) -> None:
+    keep_a_model(registry)
     studio.status = 404
     registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
     assert find(studio, registry, 30) is None
     assert registry.projects() == []
+
+
+def test_a_project_without_models_that_label_studio_does_not_know_is_forgotten_at_once(
+    studio: FakeStudio, registry: Registry
+) -> None:
+    studio.status = 404
+    assert find(studio, registry, 30) is None
+    assert registry.projects() == []
+
+
+def test_projects_that_strangers_make_up_leave_nothing_behind(settings: Settings) -> None:
+    label_studio = FakeLabelStudio()
+    label_studio.start()
+    services = build_services(
+        settings.model_copy(update={"label_studio_url": label_studio.url, "debounce_seconds": 0.0})
+    )
+    client = TestClient(create_app(services))
+    made_up = range(1000, 1010)
+    for project_id in made_up:
+        client.post("/setup", json={"project": f"{project_id}.1", "schema": EXAMPLE_CONFIG})
+        client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": project_id}})
+    assert services.registry.projects() == list(made_up)
+    for project_id in made_up:
+        services.jobs._sync(project_id)
+    label_studio.stop()
+    assert services.registry.projects() == []
+    with closing(sqlite3.connect(settings.data_dir / "queue.db")) as database:
+        kept = [key for table in ("kv", "counter") for (key,) in database.execute(f"select key from {table}")]
+    assert [key for key in kept if ":10" in key] == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
@@ -81,6 +124,7 @@ def test_other_refusals_delete_nothing(studio: FakeStudio, registry: Registry, s
 
 
 def test_a_project_that_comes_back_starts_anew(studio: FakeStudio, registry: Registry) -> None:
+    keep_a_model(registry)
     registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
     assert find(studio, registry, 30) == {"id": PROJECT}
     studio.status = 404

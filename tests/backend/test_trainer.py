@@ -358,6 +358,6 @@ def test_a_forgotten_project_leaves_no_thumbnails(trainer: Trainer, studio: Fake
     services.registry.remember(PROJECT)
     services.registry.note(PROJECT, missing_since="2026-01-01T00:00:00+00:00")
     studio.project = gone  # type: ignore[method-assign]
-    assert trainer.sync(PROJECT) == []
+    assert trainer.sync(PROJECT) is None
     left = [folder.name for folder in (services.settings.cache_dir / "thumbnails").iterdir()]
     assert left == [str(PROJECT + 1)]
