@@ -130,7 +130,7 @@ def setup(body: SetupRequest, parts: Parts) -> Json:
     """The promoted version of a project. A labelling config that does not fit is refused with one that does."""
     project_id = _project_id(body.project)
     parts.settings.label_config(body.config_xml)
-    return {"model_version": parts.predictor.connect(project_id)}
+    return {"model_version": parts.predictor.connect(project_id, _created(body.project))}
 
 
 def predict(body: PredictRequest, parts: Parts) -> Json:
@@ -202,6 +202,12 @@ def _project_id(value: Any) -> int:
     if not head.isdecimal() or len(head) > 18:
         raise UnknownProject(f"{str(value)[:50]!r} is not a project's id")
     return int(head)
+
+
+def _created(value: Any) -> int | None:
+    """When the project was created, in seconds since 1970, where it is told."""
+    tail = str(value).partition(".")[2]
+    return int(tail) if tail.isdecimal() and len(tail) <= 18 else None
 
 
 def _explain(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from backend.dataset import image_uri
 from backend.errors import LabelConfigUnusable, Overloaded, UnknownVersion
 from backend.jobs import Jobs
 from backend.labels import LabelConfig
+from backend.leaving import is_another
 from backend.naming import UNTRAINED
 from backend.pictures import Pictures
 from backend.registry import Registry
@@ -60,9 +61,10 @@ class Predictor:
         """The promoted version's name, or UNTRAINED."""
         return self._registry.current(project_id) or UNTRAINED
 
-    def connect(self, project_id: int) -> str:
-        """Likewise, and a project that is new is looked at soon."""
-        if not self._registry.knows(project_id):
+    def connect(self, project_id: int, created: int | None = None) -> str:
+        """Likewise, and a project that is new is looked at soon. created: when it was, in seconds since 1970."""
+        known = self._registry.project(project_id)
+        if not known or is_another(known, created):
             self._registry.remember(project_id)
             self._jobs.hint_sync(project_id)
         return self.version(project_id)

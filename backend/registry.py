@@ -4,6 +4,7 @@ Layout below MODEL_DIR (see store):
 
     7/project.json                      what is known of project 7
     7/current.json                      the pointer: which version is promoted, since when, why, by whom
+    7/earlier/<time>/                   the same of a project created then, which had this id before
     7/passed_over/<version>.json        since when a version is not to be put in charge on its own
     7/rule.json                         the false-alarm rate that people chose for it
     7/tasks/                            what the last look at its tasks saw (see snapshots)
@@ -24,6 +25,7 @@ from backend.errors import UnknownVersion
 from backend.store import Json, Store
 from model.detector import AnomalyDetector
 
+EARLIER = "earlier"
 MOST_PROMOTIONS = 100
 SUMMARY = ("evaluated_at", "threshold", "dev", "test", "held_out")
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -82,7 +84,7 @@ class Registry:
         return known
 
     def project(self, project_id: int) -> Json:
-        """What is known of a project: connected_at, backends, missing_since."""
+        """What is known of a project: connected_at, backends, missing_since, created, set_aside (see leaving)."""
         return self.store.read_json(project_id, "project.json") or {}
 
     def note(self, project_id: int, **facts: object) -> None:
@@ -94,6 +96,16 @@ class Registry:
         self.store.remove(project_id)
         with self._lock:
             self._loaded.pop(project_id, None)
+
+    def set_aside(self, project_id: int, created: int) -> None:
+        """Keeps apart all of the project created then, in seconds since 1970: another has its id now."""
+        kept = [name for name in self.store.names(project_id) if name not in ("project.json", EARLIER)]
+        for name in sorted(kept):  # current.json first: nothing is in charge from then on
+            self.store.move(project_id, (name,), (EARLIER, str(created), name))
+
+    def forget_earlier(self, project_id: int, created: int) -> None:
+        """Deletes what was set aside."""
+        self.store.remove(project_id, EARLIER, str(created))
 
     # Versions
 
@@ -109,8 +121,8 @@ class Registry:
         return sorted((version for version in found if version), key=lambda version: version.created_at)
 
     def has_models(self, project_id: int) -> bool:
-        """Whether there is any, be it of another release."""
-        return bool(self.store.names(project_id, "versions"))
+        """Whether there is any, be it of another release, or set aside."""
+        return bool(self.store.names(project_id, "versions") or self.store.names(project_id, EARLIER))
 
     def prune(self, project_id: int, keep: int) -> list[str]:
         """Deletes all but the newest `keep` versions, never the one in charge; returns the names of the deleted."""
@@ -183,8 +195,7 @@ class Registry:
             project_id,
             "current.json",
         )
-        if self.store.has(project_id, *_passed_over(name)):
-            self.store.remove(project_id, *_passed_over(name))
+        self.store.remove(project_id, *_passed_over(name))
 
     def pass_over(self, project_id: int, name: str) -> None:
         """Notes that a version is not to be put in charge on its own: it did worse, or people rolled it back.

@@ -46,7 +46,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         "pending": pending,
         "progress": news.get("progress"),
         "backfill": news.get("backfill"),
-        "last_training": news.get("last_training"),
+        "last_training": news.get("last_training") if name else None,  # otherwise it was another project's
         "area_task": news.get("area_task"),
         "disputed": news.get("disputed", []),
         "without_image": news.get("without_image", []),

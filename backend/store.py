@@ -81,11 +81,23 @@ class Store:
                 self._fs.pipe_file(path, content)
 
     def remove(self, project_id: int, *parts: str) -> None:
-        """Deletes a file, or a folder with all that is in it."""
+        """Deletes a file, or a folder with all that is in it, if it is there."""
         path = self._path(project_id, *parts)
-        with _writing(path):
+        with _writing(path), suppress(FileNotFoundError):
             self._fs.rm(path, recursive=True)
         self._fs.invalidate_cache()
+
+    def move(self, project_id: int, source: tuple[str, ...], target: tuple[str, ...]) -> None:
+        """Moves a file, or a folder with all that is in it. Safe to repeat where it was cut short."""
+        old, new = self._path(project_id, *source), self._path(project_id, *target)
+        with _writing(new):
+            for path in self._fs.find(old):
+                moved = new + path[len(old) :]
+                if isinstance(self._fs, LocalFileSystem):
+                    Path(moved).parent.mkdir(parents=True, exist_ok=True)
+                self._fs.cp_file(path, moved)
+                self._fs.rm_file(path)
+        self.remove(project_id, *source)
 
     def sweep(self, project_id: int) -> None:
         """Deletes what killed processes left half written in a folder; object stores leave nothing."""

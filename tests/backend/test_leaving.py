@@ -14,9 +14,10 @@ from backend.errors import StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.leaving import find_project, is_connected
 from backend.registry import Registry
-from backend.services import build_services
+from backend.services import Services, build_services
 from backend.settings import Settings
-from tests.conftest import PROJECT
+from model.detector import AnomalyDetector
+from tests.conftest import PROJECT, make_version
 from tests.faults.label_studio import FakeLabelStudio
 
 URL = "http://backend:9090"
@@ -27,13 +28,14 @@ class FakeStudio:
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.created_at: str | None = None
         self.urls = [URL]
         self.hooks = {1: f"{URL}/webhook", 2: "http://elsewhere/webhook"}
 
     def project(self, project_id: int) -> dict[str, Any]:
         if self.status:
             raise StudioRefused("no", self.status)
-        return {"id": project_id}
+        return {"id": project_id} | ({"created_at": self.created_at} if self.created_at else {})
 
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         return [{"id": number, "url": url} for number, url in self.hooks.items()]
@@ -130,6 +132,58 @@ def test_a_project_that_comes_back_starts_anew(studio: FakeStudio, registry: Reg
     studio.status = 404
     with pytest.raises(StudioRefused):
         find(studio, registry, 30)
+
+
+def test_a_project_that_has_the_id_of_another_does_not_inherit_its_models(
+    studio: FakeStudio, registry: Registry, detector: AnomalyDetector, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.save(make_version(), detector, {})
+    registry.promote(PROJECT, "v1", "first")
+    registry.set_alarm_rate(PROJECT, 0.2)
+    connected(studio, registry)
+    for same in (None, "2026-11-24T12:30:40.500000Z", "2026-11-24T12:30:40Z", "2026-11-24T13:30:40.500000+01:00"):
+        studio.created_at = same
+        find(studio, registry, 30)
+        assert registry.current(PROJECT) == "v1"
+    studio.created_at = "2026-11-25T08:00:00Z"
+    find(studio, registry, 30)
+    assert "another project" in caplog.text
+    assert (registry.current(PROJECT), registry.versions(PROJECT), registry.rules(PROJECT)) == (None, [], [])
+    assert registry.projects() == [PROJECT]
+    studio.urls = []
+    assert not connected(studio, registry)  # its backend is known, and was removed
+
+
+def test_models_set_aside_are_kept_for_some_days(
+    studio: FakeStudio, registry: Registry, detector: AnomalyDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.save(make_version(), detector, {})
+    studio.created_at = "2026-11-24T12:30:40Z"
+    find(studio, registry, 30)
+    studio.created_at = "2026-11-25T08:00:00Z"
+    for _ in range(2):
+        find(studio, registry, 30)
+        assert registry.store.names(PROJECT, "earlier") == ["1795523440"]
+        assert registry.store.names(PROJECT, "earlier", "1795523440", "versions") == ["v1"]
+    find(studio, registry, 0)
+    assert registry.store.names(PROJECT, "earlier") == []
+    find(studio, registry, 0)
+    studio.status = 404
+    assert find(studio, registry, 30) is None
+
+
+def test_a_project_that_has_the_id_of_another_is_looked_at_soon(services: Services) -> None:
+    services.registry.remember(7)
+    client = TestClient(create_app(services))
+
+    def open_it(created: int) -> bool:
+        client.post("/setup", json={"project": f"7.{created}", "schema": EXAMPLE_CONFIG})
+        return services.jobs.board.is_pending(7)
+
+    assert not open_it(1795480240)  # which project it is was not noted yet
+    services.registry.note(7, created=1795480240)
+    assert not open_it(1795480240)
+    assert open_it(1795480241)
 
 
 def test_a_removed_backend_takes_its_own_webhook_along(studio: FakeStudio, registry: Registry) -> None:

@@ -166,6 +166,24 @@ def test_projects_are_remembered(root: str) -> None:
     assert Registry(root).projects() == [9, 10]
 
 
+def test_what_is_set_aside_is_whole_and_leaves_the_rest_alone(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    registry.remember(2)
+    for number in (1, 2):  # the same project may be set aside twice
+        registry.save(make_version(name=f"v{number}"), detector, {})
+        registry.promote(2, f"v{number}", "first")
+        registry.set_aside(2, 1795523440)
+        assert Registry(root).current(2) is None
+        assert Registry(root).names() == []
+        aside = (2, "earlier", "1795523440")
+        assert sorted(registry.store.names(*aside)) == ["current.json", "versions"]
+        assert sorted(registry.store.names(2)) == ["earlier", "project.json"]
+        assert registry.store.read(*aside, "versions", f"v{number}", "model.safetensors") == detector.to_bytes()
+        assert registry.has_models(2)
+    registry.forget_earlier(2, 1795523440)
+    assert (registry.has_models(2), registry.projects()) == (False, [2])
+
+
 def test_what_was_passed_over_stays_so_until_it_is_promoted(root: str, detector: AnomalyDetector) -> None:
     registry = Registry(root)
     for name in ("v1", "v2"):

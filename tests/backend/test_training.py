@@ -173,6 +173,19 @@ def test_the_report_counts_what_people_confirmed(
     assert [case.score == 0.125 for case in again] == [case.image.task_id != moved.task_id for case in found]
 
 
+def test_the_last_training_is_told_while_a_model_of_the_project_is_in_charge(
+    services: Services, promote: Callable[..., str]
+) -> None:
+    def told() -> object:
+        return project_status(PROJECT, services.registry, services.jobs.board, services.settings)["last_training"]
+
+    trained = {"version": promote()}
+    services.jobs.board.post(PROJECT, last_training=trained)
+    assert told() == trained
+    services.registry.set_aside(PROJECT, 1795480240)
+    assert told() is None
+
+
 def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:
     def message() -> str:
         return str(project_status(PROJECT, services.registry, services.jobs.board, services.settings)["message"])
