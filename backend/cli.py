@@ -174,15 +174,18 @@ def _worker(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from backend.folders import train_folder
     from model.config import DetectorConfig
+    from model.errors import AnomalyError
 
     asked = {
         name: getattr(options, name)
         for name in ("alarm_rate", "tolerance", "orientation", "roi", "ignore", "tiles", "backbone", "image_size")
         if getattr(options, name) is not None
     }
-    return train_folder(
-        options.folder, options.output, DetectorConfig(**asked), device=options.device, weights=options.weights
-    )
+    try:
+        config = DetectorConfig(**asked)
+    except ValueError as error:
+        raise AnomalyError(str(error)) from error
+    return train_folder(options.folder, options.output, config, device=options.device, weights=options.weights)
 
 
 def _predict(options: argparse.Namespace) -> int:

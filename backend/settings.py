@@ -18,8 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from backend.labels import LabelConfig, parse_config
 from model.area import Area, parse_rectangles
 from model.backbone import BACKBONES
+from model.config import DetectorConfig
 from model.errors import AnomalyError
-from model.tiling import AUTO, parse_tiles
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -168,9 +168,9 @@ class Settings(BaseSettings):
 
     @field_validator("tiles")
     @classmethod
-    def _check_tiles(cls, value: str) -> str:
-        if value != AUTO:
-            parse_tiles(value)
+    def _check_tiles(cls, value: str, info: ValidationInfo) -> str:
+        known = {name: info.data[name] for name in ("backbone", "image_size") if info.data.get(name)}
+        DetectorConfig(tiles=value, **known)
         return value
 
     @field_validator("roi")

@@ -14,6 +14,7 @@ from model.tiling import AUTO, WHOLE, Grid, parse_tiles
 
 MOST_ALTERED = 20
 """So many pictures are remembered altered too: enough to tell what light, focus and position do, and soon done."""
+SMALLEST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class DetectorConfig:
     normal pictures that may be called abnormal. tolerance: one of TOLERANCES, how much light and focus may change.
     orientation: one of ORIENTATIONS, whether an item may lie mirrored or turned. roi, ignore: rectangles to look at
     (empty: the whole picture) and to leave out, as `model.area` reads them. seed: of the coreset selection.
+    Raises ValueError, in words, for what cannot be.
     """
 
     backbone: str = "efficientnet_lite2"
@@ -40,6 +42,17 @@ class DetectorConfig:
     roi: str = ""
     ignore: str = ""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _demand(self.image_size >= SMALLEST, "image_size", f"at least {SMALLEST}", self.image_size)
+        _demand(self.bank_rows >= 1, "bank_rows", "at least 1", self.bank_rows)
+        _demand(0 < self.top_share <= 1, "top_share", "more than 0 and at most 1", self.top_share)
+        _demand(0 < self.alarm_rate < 1, "alarm_rate", "more than 0 and less than 1", self.alarm_rate)
+        _demand(self.tolerance in TOLERANCES, "tolerance", f"one of {', '.join(TOLERANCES)}", self.tolerance)
+        _demand(self.orientation in ORIENTATIONS, "orientation", f"one of {', '.join(ORIENTATIONS)}", self.orientation)
+        least = 3 * self.embedder().overlap // 2  # reads tiles and area too
+        cut = self.tiles != str(WHOLE)
+        _demand(not cut or self.image_size >= least, "image_size", f"at least {least} with tiles", self.image_size)
 
     @property
     def alterations(self) -> tuple[str, ...]:
@@ -78,3 +91,8 @@ class DetectorConfig:
     def most_altered(self) -> int:
         """How many pictures are remembered altered too; fewer where each has many tiles, which vary by themselves."""
         return max(1, MOST_ALTERED // (self.grid.rows * self.grid.columns))
+
+
+def _demand(holds: bool, name: str, allowed: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")

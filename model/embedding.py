@@ -62,7 +62,8 @@ class Embedder:
     """Reads pictures and embeds them with one frozen backbone, loaded when first needed.
 
     image_size: side in pixels of the square that every picture, or every tile of it, is resized to.
-    grid: the tiles that a picture is cut into. area: what of the picture counts; the rest is blanked.
+    grid: the tiles that a picture is cut into; `overlap` pixels are common to neighbours.
+    area: what of the picture counts; the rest is blanked.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Embedder:
         self.grid = grid
         self.area = area
         self.max_pixels = max_pixels
-        self._overlap = 2 * multiple
+        self.overlap = 2 * multiple
         self.weights = weights
         self._device = device
 
@@ -133,15 +134,15 @@ class Embedder:
     @property
     def canvas(self) -> tuple[int, int]:
         """(height, width) that pictures are resized to."""
-        return canvas(self.grid, self.image_size, self._overlap)
+        return canvas(self.grid, self.image_size, self.overlap)
 
     def cut(self, pixels: Pixels) -> list[Pixels]:
         """A picture of the canvas' size, uint8 (H, W, 3) -> its tiles, row by row."""
-        return cut(pixels, self.grid, self.image_size, self._overlap)
+        return cut(pixels, self.grid, self.image_size, self.overlap)
 
     def stitch(self, tiles: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """The layers (h, w, C) of each tile, row by row -> those of the picture."""
-        return stitch(tiles, self.grid, self.image_size, self._overlap)
+        return stitch(tiles, self.grid, self.image_size, self.overlap)
 
     def _embed_tiles(self, tiles: Iterator[NDArray[np.uint8]]) -> Iterator[tuple[Tensor, ...]]:
         while chunk := list(islice(tiles, BATCH)):

@@ -46,6 +46,12 @@ def test_training_walks_folders_and_reports_what_is_broken(
     assert done.stdout == ""
 
 
+def test_what_cannot_be_learned_with_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
+    done = run("train", folder, "--output", tmp_path / "model", "--image-size", 10)
+    assert done.returncode == 2
+    assert done.stderr == "label-studio-anomaly: image_size must be at least 32, not 10\n"
+
+
 def test_one_json_object_a_picture(
     trained: tuple[Path, subprocess.CompletedProcess[str]], folder: Path, abnormal_pictures: list[Path], tmp_path: Path
 ) -> None:

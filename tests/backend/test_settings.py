@@ -40,6 +40,14 @@ def test_all_faults_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"{name}='{value}'" in str(refusal.value) or f"{name}={value}" in str(refusal.value)
 
 
+def test_tiles_want_pictures_that_can_be_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGE_SIZE", "64")
+    assert load_settings().image_size == 64
+    monkeypatch.setenv("TILES", "auto")
+    with pytest.raises(SettingsInvalid, match="TILES='auto': image_size must be at least 96 with tiles, not 64"):
+        load_settings()
+
+
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret")
     assert "very-secret" not in repr(load_settings())

@@ -92,6 +92,12 @@ def test_another_alarm_rate_needs_no_training(textures: AnomalyDetector) -> None
     assert loose.with_alarm_rate(0.05).to_bytes() == textures.to_bytes()
 
 
+@pytest.mark.parametrize("rate", [0, 1, 5])
+def test_a_rate_that_is_none_is_refused(textures: AnomalyDetector, rate: float) -> None:
+    with pytest.raises(ValueError, match="more than 0 and less than 1"):
+        textures.with_alarm_rate(rate)
+
+
 def test_a_picture_tagged_normal_by_mistake_is_set_aside() -> None:
     pictures = [texture(seed) for seed in range(24)] + [texture(50, spot=True)]
     detector = AnomalyDetector().fit(pictures)
