@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
+from itertools import count, tee
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,7 +63,8 @@ class _Fitted:
 class AnomalyDetector:
     """Learns from normal pictures alone; calls others normal or abnormal, with a score and the place.
 
-    Pictures are a folder, or paths, bytes or Pillow images. Here five grey ones, and one with a dark corner:
+    Pictures are a folder, one picture or many: paths, bytes, open files, Pillow images or arrays. Here five grey ones,
+    and one with a dark corner:
 
     >>> import numpy as np
     >>> from PIL import Image
@@ -91,7 +92,7 @@ class AnomalyDetector:
     # Learning
 
     def fit(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
-        """Learns from normal pictures: a folder, or paths, bytes or Pillow images.
+        """Learns from normal pictures.
 
         progress: called with (phase, done, total). Raises ImageUnreadable at the first picture that cannot be
         read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
@@ -293,10 +294,11 @@ class AnomalyDetector:
 
     def predict(self, images: ImageSources) -> list[Prediction]:
         """Judges pictures. Raises ImageUnreadable at the first that cannot be read; see `predict_each`."""
-        predictions = []
-        for item in self.predict_each(images):
+        sources, named = tee(pictures_in(images))
+        predictions: list[Prediction] = []
+        for source, item in zip(named, self.predict_each(sources), strict=True):
             if isinstance(item, ImageUnreadable):
-                raise item
+                raise ImageUnreadable(f"{_name(source, len(predictions) + 1)}: {item}") from item
             predictions.append(item)
         return predictions
 
@@ -461,11 +463,13 @@ def _numbered(parts: Sequence[str]) -> list[int]:
 
 
 def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:
-    """Paths as they are; other pictures by their place. after: how many came before."""
-    return [
-        os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {after + place}"
-        for place, source in enumerate(sources, start=1)
-    ]
+    """after: how many pictures came before."""
+    return [_name(source, after + place) for place, source in enumerate(sources, start=1)]
+
+
+def _name(source: ImageSource, place: int) -> str:
+    """A path as it is; another picture by its place."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {place}"
 
 
 def _report(progress: Progress | None, phase: str, done: int, total: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model.deep_grey import said_scale, to_eight_bits
 from model.errors import ImageUnreadable
 
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
-ImageSources = Iterable[ImageSource] | str | os.PathLike[str]
-"""Pictures, or the path of a folder that holds them."""
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+"""A path, a file's content, an open file, a Pillow image, or uint8 (H, W), grey, or (H, W, 3), RGB."""
+ImageSources = Iterable[ImageSource] | ImageSource
+"""Pictures, one picture, or the path of a folder that holds some."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 SUFFIXES = frozenset(
@@ -55,7 +56,7 @@ class Picture:
 
 
 def read_image(source: ImageSource, *, enough: int | None = None, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decodes `source` (path, bytes, open file or Pillow image) to upright 8-bit RGB.
+    """Decodes `source` to upright 8-bit RGB.
 
     enough: shorter side in pixels that the caller can use; lets the JPEG decoder skip finer detail.
     Raises ImageUnreadable with the reason when the picture is missing, damaged, too large or too small.
@@ -99,7 +100,7 @@ def pictures_in(images: ImageSources) -> Iterable[ImageSource]:
     Raises ImageUnreadable for a folder without pictures.
     """
     if not isinstance(images, str | os.PathLike):
-        return images
+        return [cast(ImageSource, images)] if _is_one(images) else cast(Iterable[ImageSource], images)
     if not Path(images).is_dir():
         return [images]
     found = find_images(Path(images))
@@ -117,6 +118,8 @@ def _let_pillow_open(max_pixels: int) -> None:
 def _open(source: ImageSource) -> Image.Image:
     if isinstance(source, Image.Image):
         return source.copy()
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
     if isinstance(source, bytes):
         if not source:
             raise ImageUnreadable("the file is empty")
@@ -124,6 +127,21 @@ def _open(source: ImageSource) -> Image.Image:
     if isinstance(source, str | os.PathLike) and Path(source).is_file() and not Path(source).stat().st_size:
         raise ImageUnreadable("the file is empty")
     return Image.open(source, formats=_formats())
+
+
+def _is_one(images: object) -> bool:
+    """Whether they are one picture, though Python could go through it: its bytes, lines or rows."""
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    return isinstance(images, bytes | Image.Image) or hasattr(images, "read")
+
+
+def _from_array(pixels: NDArray[Any]) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise ImageUnreadable(
+            f"an array must be uint8 (height, width) or (height, width, 3), not {pixels.dtype} {pixels.shape}"
+        )
+    return Image.fromarray(pixels)
 
 
 @cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import math
 import subprocess
 import sys
@@ -77,8 +78,10 @@ def test_a_broken_picture_costs_its_own_place(textures: AnomalyDetector) -> None
     assert isinstance(broken, ImageUnreadable)
     assert not isinstance(first, ImageUnreadable)
     assert not isinstance(last, ImageUnreadable)
-    with pytest.raises(ImageUnreadable):
-        textures.predict([texture(1), b"broken"])
+    with pytest.raises(ImageUnreadable, match="picture 2: not a picture"):
+        textures.predict([texture(1), b"broken", texture(2)])
+    with pytest.raises(ImageUnreadable, match=r"nowhere\.png: the file does not exist"):
+        textures.predict(source for source in (texture(1), "nowhere.png"))
 
 
 def test_another_alarm_rate_needs_no_training(textures: AnomalyDetector) -> None:
@@ -372,11 +375,13 @@ def test_none_of_no_pictures_is_judged(textures: AnomalyDetector) -> None:
     assert textures.predict([]) == []
 
 
-def test_paths_bytes_and_pillow_images_are_judged_alike(textures: AnomalyDetector, tmp_path: Path) -> None:
+def test_pictures_are_judged_alike_however_they_come(textures: AnomalyDetector, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     texture(5).save(path)
-    scores = [item.raw_score for item in textures.predict([path, str(path), path.read_bytes(), texture(5)])]
-    assert scores == pytest.approx([scores[0]] * 4, rel=1e-3)
+    sources = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), texture(5), np.asarray(texture(5))]
+    together = [item.raw_score for item in textures.predict(sources)]
+    alone = [item.raw_score for source in sources for item in textures.predict(source)]
+    assert together + alone == pytest.approx([together[0]] * 12, rel=1e-3)
 
 
 def test_pictures_are_named_by_their_paths(small: Embedder, tmp_path: Path) -> None:

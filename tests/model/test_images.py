@@ -111,6 +111,25 @@ def test_a_path_stands_for_its_picture_or_for_those_of_its_folder(tmp_path: Path
         pictures_in(tmp_path)
 
 
+def test_one_picture_is_a_list_of_one() -> None:
+    grey, colour = np.zeros((32, 32), np.uint8), np.zeros((32, 32, 3), np.uint8)
+    for picture in (b"content", io.BytesIO(b"content"), noise(), grey, colour):
+        (alone,) = pictures_in(picture)
+        assert alone is picture
+    assert len(list(pictures_in(np.zeros((5, 32, 32, 3), np.uint8)))) == 5
+
+
+def test_arrays_are_grey_or_rgb() -> None:
+    assert np.array_equal(read_image(np.asarray(noise())).image, noise())
+    assert read_image(np.full((32, 32), 7, np.uint8)).image.getpixel((0, 0)) == (7, 7, 7)
+
+
+@pytest.mark.parametrize("array", [np.zeros((32, 32, 3)), np.zeros((32, 32, 4), np.uint8), np.zeros(9, np.uint8)])
+def test_other_arrays_are_refused_in_words(array: np.ndarray) -> None:
+    with pytest.raises(ImageUnreadable, match=r"must be uint8 \(height, width\) or \(height, width, 3\), not "):
+        read_image(array)
+
+
 def noise(width: int = 48, height: int = 32) -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
