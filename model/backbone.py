@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,14 +72,10 @@ class PatchNetwork(nn.Module):
 class Backbone:
     """A frozen network and how to feed it.
 
-    patches: does what PatchNetwork does. multiple: both sides of a picture must be multiples of it. weights: of each
-    layer, for the score and for the place.
+    patches: does what PatchNetwork does.
     """
 
-    name: str
     patches: Callable[[Tensor], list[Tensor]]
-    multiple: int
-    weights: tuple[LayerWeights, ...]
     device: torch.device
 
     @torch.inference_mode()
@@ -111,7 +109,26 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
     patches = PatchNetwork(network, recipe.mean, recipe.std).eval().requires_grad_(False).to(target)
     fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
     runner = acceleration.OpenVinoNetwork(patches) if fast else patches
-    return Backbone(name, runner, recipe.multiple, recipe.weights, target)
+    return Backbone(runner, target)
+
+
+_sharing = threading.Lock()
+
+
+def shared_backbone(name: str, weights: Path | None, device: str) -> Backbone:
+    """As `load_backbone`, one network for all who ask for the same: it takes about 100 MB and a second to compile.
+
+    Thread-safe.
+    """
+    changed = weights.stat().st_mtime_ns if weights and weights.is_file() else 0
+    with _sharing:
+        return _load_shared(name, weights, device, changed)
+
+
+@lru_cache(maxsize=2)
+def _load_shared(name: str, weights: Path | None, device: str, changed: int) -> Backbone:
+    """changed: when the weights file was."""
+    return load_backbone(name, weights=weights, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +136,8 @@ class Recipe:
     """How to build one backbone.
 
     build: takes a local weights file or None, gives a network that turns float32 (B, 3, H, W) into feature maps
-    (B, C, h, w), the finest first. mean, std: of its input, 0 to 255. accelerate: whether OpenVINO may run it. The rest
-    is as in Backbone.
+    (B, C, h, w), the finest first. mean, std: of its input, 0 to 255. multiple: both sides of a picture must be
+    multiples of it. weights: of each layer, for the score and for the place. accelerate: whether OpenVINO may run it.
     """
 
     build: Callable[[Path | None], nn.Module]

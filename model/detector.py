@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import count, tee
 from pathlib import Path
@@ -20,7 +21,7 @@ from model.config import DetectorConfig
 from model.copies import first_copies, same
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
-from model.images import ImageSource, ImageSources, pictures_in
+from model.images import ImageSource, ImageSources, pictures_in, read_size
 from model.memory_bank import MemoryBank
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
@@ -118,11 +119,16 @@ class AnomalyDetector:
         """Chooses the tiles by the size of the first pictures, where the config leaves it open."""
         if self.config.tiles != AUTO:
             return
-        found = [item for item in self.embedder.embed(sources[:SIZED]) if isinstance(item, Embedding)]
-        if found:
-            grid = choose_tiles([(item.width, item.height) for item in found], self.config.image_size)
+        sizes = [*self._sizes(sources[:SIZED])]
+        if sizes:
+            grid = choose_tiles(sizes, self.config.image_size)
             self.config = replace(self.config, tiles=str(grid))
             self.embedder = self.embedder.with_grid(grid)
+
+    def _sizes(self, sources: Sequence[ImageSource]) -> Iterator[tuple[int, int]]:
+        for source in sources:
+            with suppress(ImageUnreadable):
+                yield read_size(source, max_pixels=self.embedder.max_pixels)
 
     def embed_altered(
         self, sources: Sequence[ImageSource], names: Sequence[str], *, most: int | None = None

@@ -146,8 +146,3 @@ def _fuse(module: nn.Module, conv: str, norm: str) -> None:
     fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
     setattr(module, conv, fused)
     setattr(module, norm, nn.Identity())
-
-
-def to_input(batch: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) as the published weights expect it."""
-    return (batch.permute(0, 3, 1, 2).float() - 127.0) / 128.0

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.alterations import ALTERATIONS
 from model.area import Area
-from model.backbone import BACKBONES, Backbone, load_backbone
+from model.backbone import BACKBONES, Backbone, shared_backbone
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
 from model.tiling import WHOLE, Grid, Pixels, canvas, cut, stitch
@@ -109,8 +109,8 @@ class Embedder:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The network. Raises BackboneUnavailable when its weights cannot be had."""
-        return load_backbone(self.backbone_name, weights=self.weights, device=self._device)
+        """The network, one for all embedders of it. Raises BackboneUnavailable when its weights cannot be had."""
+        return shared_backbone(self.backbone_name, self.weights, self._device)
 
     def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
         """One embedding, or the reason why there is none, for each source in turn."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,10 +62,26 @@ def read_image(source: ImageSource, *, enough: int | None = None, max_pixels: in
     enough: shorter side in pixels that the caller can use; lets the JPEG decoder skip finer detail.
     Raises ImageUnreadable with the reason when the picture is missing, damaged, too large or too small.
     """
+    with _opened(source, max_pixels) as image:
+        return _decode(image, enough)
+
+
+def read_size(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) of the upright picture, from its header alone. Raises ImageUnreadable, where the header tells."""
+    with _opened(source, max_pixels) as image:
+        width, height = image.size
+        on_its_side = image.format != "TIFF" and image.getexif().get(ORIENTATION) in ON_THEIR_SIDE
+        return (height, width) if on_its_side else (width, height)
+
+
+@contextmanager
+def _opened(source: ImageSource, max_pixels: int) -> Iterator[Image.Image]:
+    """A picture whose header was read and whose size is allowed; all that fails is an ImageUnreadable."""
     try:
         _let_pillow_open(max_pixels)
         with _open(source) as image:
-            return _decode(image, enough, max_pixels)
+            _check_size(*image.size, max_pixels)
+            yield image
     except ImageUnreadable:
         raise
     except FileNotFoundError as error:
@@ -151,12 +168,15 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _decode(image: Image.Image, enough: int | None, max_pixels: int) -> Picture:
-    stored = width, height = image.size
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageUnreadable(f"{width} x {height} is more than the {max_pixels:,} pixels allowed")
     if min(width, height) < MIN_SIDE:
         raise ImageUnreadable(f"{width} x {height} is too small: at least {MIN_SIDE} pixels a side are needed")
+
+
+def _decode(image: Image.Image, enough: int | None) -> Picture:
+    stored = width, height = image.size
     if enough is not None:
         image.draft("RGB", (2 * enough, 2 * enough))
     reduced, turned = image.size != stored, image.getexif().get(ORIENTATION) in ON_THEIR_SIDE

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from torchvision import models
 
 from model import acceleration
 from model.backbone import BACKBONES, LITE_MEAN, LITE_STD, PatchNetwork, load_backbone
+from model.config import DetectorConfig
 from model.errors import BackboneUnavailable
 from model.images import read_image, to_array
 
@@ -138,6 +140,16 @@ def test_networks_may_be_compiled_at_once(batch: torch.Tensor) -> None:
     assert all(torch.equal(a, b) for other in others for a, b in zip(other[0], first[0], strict=True))
 
 
+def test_embedders_of_other_areas_and_tiles_share_one_network(tmp_path: Path) -> None:
+    torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "local.pth")
+    configs = [DetectorConfig("resnet18", 96), DetectorConfig("resnet18", 128, "2x2", roi="0,0,50,50")]
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(lambda config: config.embedder(weights=tmp_path / "local.pth").backbone, configs * 2)]
+    assert all(backbone is found[0] for backbone in found)
+    os.utime(tmp_path / "local.pth", ns=(1, 1))  # another file of this name
+    assert configs[0].embedder(weights=tmp_path / "local.pth").backbone is not found[0]
+
+
 @pytest.mark.usefixtures("plain_torch")
 def test_nothing_in_it_can_be_trained() -> None:
     network = network_of("efficientnet_lite0")
@@ -155,9 +167,9 @@ def test_nothing_in_it_can_be_trained() -> None:
 def test_a_local_file_replaces_the_download(name: str, network: object, tmp_path: Path) -> None:
     torch.save(network().state_dict(), tmp_path / "local.pth")  # type: ignore[operator]
     backbone = load_backbone(name, weights=tmp_path / "local.pth", device="cpu")
-    side = 4 * backbone.multiple
+    side = 4 * BACKBONES[name].multiple
     (picture,) = backbone.embed(torch.zeros(1, side, side, 3, dtype=torch.uint8))
-    assert len(picture) == len(backbone.weights)
+    assert len(picture) == len(BACKBONES[name].weights)
     sides = [layer.shape[0] for layer in picture]
     assert sides == sorted(sides, reverse=True)
 

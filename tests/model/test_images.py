@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.errors import ImageUnreadable
-from model.images import MIN_SIDE, find_images, pictures_in, read_image, to_array
+from model.images import MIN_SIDE, find_images, pictures_in, read_image, read_size, to_array
 from tests.bad_pictures import broken_pictures, odd_pictures
 
 TURN_BACK = {
@@ -146,7 +146,7 @@ def test_every_exif_orientation_ends_upright(orientation: int, kind: str) -> Non
     content = encoded(stored, kind, exif=exif, **lossless)
     for source in (content, Image.open(io.BytesIO(content))):
         picture = read_image(source)
-        assert (picture.width, picture.height) == picture.image.size == (48, 32)
+        assert (picture.width, picture.height) == picture.image.size == read_size(source) == (48, 32)
         assert kind == "JPEG" or np.array_equal(picture.image, noise())
 
 
@@ -333,6 +333,12 @@ def test_threads_that_read_leave_the_warnings_as_they_are() -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(read_image, [content] * 200))
         assert warnings.filters == before
+
+
+@pytest.mark.parametrize("size", [(MIN_SIDE - 1, 100), (200, 100)])
+def test_a_size_that_is_not_allowed_is_refused_by_the_header(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageUnreadable, match=f"{size[0]} x 100 is "):
+        read_size(encoded(Image.new("RGB", size)), max_pixels=19_999)
 
 
 def test_a_reduced_jpeg_is_still_enough_and_keeps_the_size_people_see() -> None:

@@ -106,3 +106,11 @@ def test_alterations_reach_every_tile(normal_pictures: list[Path]) -> None:
         (altered,) = embedder.embed_altered(normal_pictures[0], [alteration])
         changed = (plain.layers[0].float() - altered.layers[0].float()).abs().sum(dim=-1)
         assert (changed > 1e-3).float().mean() > 0.5, alteration
+
+
+def test_tiles_are_chosen_from_the_headers_alone(normal_pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = AnomalyDetector(DetectorConfig(tiles="auto", image_size=96))
+    monkeypatch.setattr(Embedder, "read", lambda *_: pytest.fail("it is decoded"))
+    detector.settle_tiles([b"broken", normal_pictures[0], Image.new("RGB", (384, 512))])
+    assert detector.config.tiles == "3x2"
+    assert detector.embedder.grid == Grid(3, 2)
