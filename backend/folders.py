@@ -17,7 +17,7 @@ from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ImageUnreadable
-from model.evaluation import Area, Evaluation, Rate, evaluate
+from model.evaluation import AreaUnderCurve, Evaluation, Rate, evaluate
 from model.export import OUTPUTS, export
 from model.heatmap import overlay
 from model.images import find_images, read_image
@@ -169,7 +169,7 @@ def _line(row: dict[str, Any], item: Prediction | ImageUnreadable, width: int) -
 
 
 def _table(evaluation: Evaluation) -> str:
-    def percent(rate: Rate | Area) -> str:
+    def percent(rate: Rate | AreaUnderCurve) -> str:
         if rate.value is None or rate.low is None or rate.high is None:
             return "-"
         return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f} %)"

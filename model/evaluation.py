@@ -33,7 +33,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
+class AreaUnderCurve:
     """An area under a curve with its 95 % interval; all None without both kinds of pictures."""
 
     value: float | None
@@ -58,7 +58,7 @@ class Evaluation:
     false_alarm_rate: Rate
     recall: Rate
     precision: Rate
-    auroc: Area
+    auroc: AreaUnderCurve
     average_precision: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def auroc(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> float:
     return float(wins / (positives * negatives))
 
 
-def auroc_with_interval(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> Area:
+def auroc_with_interval(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> AreaUnderCurve:
     """AUROC with Newcombe's score interval, which holds for small samples and at 1.0.
 
     Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2"
@@ -112,7 +112,7 @@ def auroc_with_interval(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]
     positives = int(abnormal.sum())
     negatives = len(abnormal) - positives
     if positives == 0 or negatives == 0:
-        return Area(None, None, None)
+        return AreaUnderCurve(None, None, None)
     area = auroc(scores, abnormal)
     z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
     middle = (positives + negatives) / 2 - 1
@@ -125,20 +125,16 @@ def auroc_with_interval(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]
     inner = min(max(area, 1e-9), 1 - 1e-9)  # at 0 and 1 the variance vanishes, and with it the root
     low = 0.0 if area == 0 else float(optimize.brentq(excess, 0.0, inner))
     high = 1.0 if area == 1 else float(optimize.brentq(excess, inner, 1.0))
-    return Area(area, low, high)
+    return AreaUnderCurve(area, low, high)
 
 
 def average_precision(scores: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> float | None:
     """Mean precision over the ranks at which abnormal pictures stand; tied scores share one rank."""
-    positives = int(abnormal.sum())
-    if positives == 0:
+    if not abnormal.any():
         return None
-    distinct = np.unique(scores)[::-1]
-    ordered_all, ordered_hits = np.sort(scores), np.sort(scores[abnormal])
-    called = len(scores) - np.searchsorted(ordered_all, distinct, side="left")
-    hits = positives - np.searchsorted(ordered_hits, distinct, side="left")
-    gained = np.diff(hits, prepend=0) / positives
-    return float((gained * hits / called).sum())
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(abnormal, scores))
 
 
 def significantly_worse(

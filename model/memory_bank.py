@@ -14,6 +14,8 @@ from torch import Tensor
 
 SELECTION_DIMS = 64
 POOL_FACTOR = 10
+SAME = 1e-6
+"""Squared distance up to which patches are the same but for rounding, as a share of the largest squared length."""
 CHUNK = 512
 """Patches that are compared at once: their distances to all rows still fit into a processor's cache."""
 
@@ -61,8 +63,8 @@ class MemoryBank:
 def build_bank(pictures: Sequence[Tensor], owners: Sequence[int], size: int, *, seed: int) -> MemoryBank:
     """Keeps `size` of all patches so that every patch has a kept one near: float (N, C) and an owner for each picture.
 
-    The patches are first thinned at random to a few times `size`, which keeps the selection's cost and memory the same
-    however many pictures there are.
+    Fewer where no more of them differ. The patches are first thinned at random to a few times `size`, which keeps
+    the selection's cost and memory the same however many pictures there are.
     """
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(patches) for patches in pictures])
@@ -99,8 +101,8 @@ def extend_bank(bank: MemoryBank, patches: Tensor, owner: int, size: int) -> Mem
 def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Indices of `size` rows, each the farthest from those before it: float32 (N, C) -> int64 (size,).
 
-    Distances are taken after a random projection to SELECTION_DIMS, which keeps them nearly
-    (Johnson and Lindenstrauss, 1984).
+    Fewer where no more of them differ. Distances are taken after a random projection to SELECTION_DIMS, which keeps
+    them nearly (Johnson and Lindenstrauss, 1984).
     """
     n, channels = patches.shape
     if n <= size:
@@ -110,6 +112,7 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
         projection = torch.randn(channels, SELECTION_DIMS, generator=generator) / SELECTION_DIMS**0.5
         points = patches @ projection
     squares = (points * points).sum(dim=1)
+    equal = SAME * squares.max()
     chosen = torch.empty(size, dtype=torch.int64)
     chosen[0] = int(torch.randint(n, (1,), generator=generator))
     nearest = torch.full((n,), torch.inf)
@@ -118,4 +121,6 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
         distance = torch.addmv(squares + squares[newest], points, points[newest], alpha=-2)
         torch.minimum(nearest, distance, out=nearest)
         chosen[step] = nearest.argmax()
+        if nearest[chosen[step]] <= equal:
+            return chosen[:step]
     return chosen

@@ -40,5 +40,5 @@ def split_of(key: str, *, has_abnormal: bool) -> Split:
 
 def _position(key: str) -> float:
     """A number in [0, 1), uniform over keys and the same everywhere."""
-    digest = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()  # JSON may hold half a character
     return float(int.from_bytes(digest[:8], "big") / 2**64)

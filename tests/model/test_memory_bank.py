@@ -115,10 +115,13 @@ def test_a_coreset_of_all_is_all(size: int) -> None:
     assert greedy_coreset(points(20), size, torch.Generator()).tolist() == list(range(20))
 
 
-def test_equal_patches_are_no_harm() -> None:
-    chosen = greedy_coreset(torch.ones(50, 8), 10, torch.Generator().manual_seed(0))
-    assert len(chosen) == 10
-    assert ((chosen >= 0) & (chosen < 50)).all()
+@pytest.mark.parametrize("channels", [8, 100])
+def test_a_patch_is_kept_once(channels: int) -> None:
+    patches = points(30, channels=channels).repeat_interleave(20, dim=0)
+    chosen = greedy_coreset(patches, 100, torch.Generator().manual_seed(0))
+    assert sorted((chosen // 20).tolist()) == list(range(30))
+    assert len(greedy_coreset(torch.ones(50, 8), 10, torch.Generator().manual_seed(0))) == 1
+    assert len(build_bank(patches.split(100), range(6), 100, seed=0).rows) == 30
 
 
 def test_a_bank_depends_on_its_seed_alone() -> None:

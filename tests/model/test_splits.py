@@ -27,6 +27,10 @@ def test_a_side_is_for_good() -> None:
     assert {key: split_of(key, has_abnormal=False).value for key in known} == known
 
 
+def test_half_a_character_in_a_key_is_no_harm() -> None:
+    assert split_of("part \ud83d", has_abnormal=False) in Split
+
+
 def test_a_group_on_dev_or_test_stays_there_when_an_abnormal_joins() -> None:
     for number in range(1000):
         before = split_of(f"group {number}", has_abnormal=False)
