@@ -34,6 +34,7 @@ class Media:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._studio = httpx.URL(settings.label_studio_url)
+        self._public = httpx.URL(settings.public_studio_url)
         self._auth = StudioAuth(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
         timeout = httpx.Timeout(settings.media_timeout, connect=5.0)
         self._direct = guarded_client(self._may_be_private, timeout)
@@ -72,10 +73,18 @@ class Media:
         if urlsplit(uri).scheme in CLOUD_SCHEMES:
             encoded = base64.urlsafe_b64encode(uri.encode()).decode()
             return httpx.URL(f"{self._studio}/tasks/{task_id}/presign/?fileuri={quote(encoded)}")
-        address = httpx.URL(urljoin(f"{self._studio}/", uri))
+        address = self._as_reached(httpx.URL(urljoin(f"{self._studio}/", uri)))
         if self._is_studio(address) and _climbs(uri):
             raise MediaUnavailable(f"{shown(uri)} leads out of the folder that it begins in")
         return address
+
+    def _as_reached(self, address: httpx.URL) -> httpx.URL:
+        """Label Studio writes the address of people's browsers into tasks; we may reach it at another."""
+        folder = self._public.raw_path.rstrip(b"/")
+        known = _origin(address) == _origin(self._public) or (folder and self._is_studio(address))
+        if not known or not address.raw_path.startswith(folder + b"/"):
+            return address
+        return httpx.URL(f"{self._studio}{address.raw_path.removeprefix(folder).decode()}")
 
     def _download(self, address: httpx.URL) -> bytes:
         trusted = False
@@ -134,7 +143,8 @@ class Media:
         allowed = self._settings.media_hosts
         if not (trusted or self._is_studio(address) or "*" in allowed or address.host in allowed):
             raise MediaUnavailable(
-                f"pictures from {address.host} are not allowed: add it to MEDIA_HOSTS if you trust it"
+                f"pictures from {address.host} are not allowed: set LABEL_STUDIO_PUBLIC_URL to Label Studio's address"
+                " there if that is where people reach it, or add the host to MEDIA_HOSTS if you trust it"
             )
 
 

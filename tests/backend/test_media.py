@@ -170,6 +170,85 @@ def test_a_page_of_label_studio_cannot_send_us_to_hosts_that_are_not_allowed(
         fetch(settings, "/user/login/?next=x", media_allow_private=True)
 
 
+PUBLIC = "https://ls.factory.example/studio"
+
+
+@pytest.mark.parametrize(
+    ("public", "uri"),
+    [
+        ("http://ls.factory.example", "http://ls.factory.example/data/local-files/?d=a%20b/x.jpg"),
+        ("http://ls.factory.example", "http://LS.factory.example:80/data/local-files/?d=a%20b/x.jpg"),
+        ("http://ls.factory.example:8080", "http://ls.factory.example:8080/data/local-files/?d=a%20b/x.jpg"),
+        (PUBLIC, f"{PUBLIC}/data/local-files/?d=a%20b/x.jpg"),
+        (PUBLIC, "/studio/data/local-files/?d=a%20b/x.jpg"),
+        (PUBLIC, "/data/local-files/?d=a%20b/x.jpg"),
+    ],
+)
+def test_what_people_see_at_the_public_address_is_asked_of_label_studio_itself(
+    settings: Settings, picture_server: PictureServer, public: str, uri: str
+) -> None:
+    picture_server.contents["/data/local-files/?d=a%20b/x.jpg"] = b"picture"
+    assert fetch(settings, uri, label_studio_public_url=public) == b"picture"
+    assert picture_server.asked == [("/data/local-files/?d=a%20b/x.jpg", f"Token {'f' * 40}")]
+
+
+def test_a_cloud_picture_that_label_studio_names_by_its_public_address(
+    settings: Settings, picture_server: PictureServer
+) -> None:
+    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
+    picture_server.redirects["/studio/tasks/7/resolve/?fileuri=czM6Ly9i"] = f"{elsewhere}/signed.jpg"
+    picture_server.contents["/signed.jpg"] = b"picture"
+    changes = {"label_studio_public_url": PUBLIC, "label_studio_url": f"{picture_server.url}/studio"}
+    uri = f"{PUBLIC}/tasks/7/resolve/?fileuri=czM6Ly9i"
+    assert fetch(settings, uri, media_allow_private=True, **changes) == b"picture"
+    assert [token is not None for _, token in picture_server.asked] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://ls.factory.example/studio/data/upload/a.jpg",
+        "https://ls.factory.example:8443/studio/data/upload/a.jpg",
+        "https://ls.factory.example/data/upload/a.jpg",
+        "https://ls.factory.example/studious/data/upload/a.jpg",
+        "https://ls.factory.example/studio/../data/upload/a.jpg",
+        "https://ls.factory.example.evil.example/studio/data/upload/a.jpg",
+        "https://evil-ls.factory.example/studio/data/upload/a.jpg",
+        "https://ls.factory.example@evil.example/studio/data/upload/a.jpg",
+        "https://evil.example/https://ls.factory.example/studio/data/upload/a.jpg",
+        "//evil.example/studio/data/upload/a.jpg",
+    ],
+)
+def test_what_only_looks_like_the_public_address_is_a_stranger(
+    settings: Settings, picture_server: PictureServer, uri: str
+) -> None:
+    with pytest.raises(MediaUnavailable, match=r"not allowed.*LABEL_STUDIO_PUBLIC_URL|not an address"):
+        fetch(settings, uri, label_studio_public_url=PUBLIC)
+    assert picture_server.asked == []
+
+
+@pytest.mark.parametrize(
+    "path", ["api/users", "data/../api/users", "data/%2e%2e/api/users", "data/local-files/?d=../../etc/passwd"]
+)
+def test_the_public_address_opens_no_other_page_either(
+    settings: Settings, picture_server: PictureServer, path: str
+) -> None:
+    with pytest.raises(MediaUnavailable):
+        fetch(settings, f"{PUBLIC}/{path}", label_studio_public_url=PUBLIC)
+    assert all(token is None for _, token in picture_server.asked)
+
+
+def test_a_redirect_to_the_public_address_takes_no_token_along(
+    settings: Settings, picture_server: PictureServer
+) -> None:
+    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
+    picture_server.contents["/data/upload/a.jpg"] = b"picture"
+    picture_server.redirects["/data/upload/moved.jpg"] = f"{elsewhere}/data/upload/a.jpg"
+    changes = {"label_studio_public_url": elsewhere, "media_allow_private": True}
+    assert fetch(settings, "/data/upload/moved.jpg", **changes) == b"picture"
+    assert picture_server.asked[-1] == ("/data/upload/a.jpg", None)
+
+
 @pytest.mark.parametrize(
     "uri",
     ["http://[", "http://[::1", "http://a:b:c/", "http://a:99999/", "http://\x00/", "/data/\x00", "http://", "//["],
