@@ -399,8 +399,8 @@ class Rules(Answer):
 
 Described = dict[int | str, dict[str, Any]]
 
-FAULTS: Described = {"4XX": {"model": Fault}, 503: {"model": Fault}}
-"""What every route may answer besides: the request is wrong, or now is not the time."""
+FAULTS: Described = {"4XX": {"model": Fault}, 502: {"model": Fault}, 503: {"model": Fault}}
+"""What every route may answer besides: the request is wrong, Label Studio is at fault, or now is not the time."""
 
 
 def gives(kind: str) -> Described:

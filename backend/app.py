@@ -26,6 +26,8 @@ from backend.errors import (
     QueueUnreachable,
     StoreUnreachable,
     StoreUnwritable,
+    StudioRefused,
+    StudioUnreachable,
     UnknownProject,
     UnknownVersion,
 )
@@ -33,7 +35,7 @@ from backend.limits import BodyLimit
 from backend.predicting import Answer
 from backend.report.routes import projects_page, router
 from backend.services import Services
-from model.errors import AnomalyError, ImageUnreadable
+from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,9 @@ STATUS_OF = {
     StoreUnreachable: 503,
     StoreUnwritable: 503,
     Overloaded: 503,
+    ArtifactInvalid: 503,
+    StudioUnreachable: 503,
+    StudioRefused: 502,
 }
 
 

@@ -71,7 +71,7 @@ def _findings(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     yield _check("room on the disk (MODEL_DIR, DATA_DIR, CACHE_DIR)", lambda: _disk(settings))
     yield _check("the job queue", lambda: _queue(settings))
     studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value(), timeout=10)
-    reachable = _check("Label Studio", lambda: _studio(studio))
+    reachable = _check("Label Studio", lambda: _studio(Studio(studio.url, "", timeout=10)))
     yield reachable
     if reachable.advice:
         return
@@ -152,6 +152,8 @@ def _studio(studio: Studio) -> str:
     try:
         return f"release {studio.version()} at {studio.url}"
     except StudioRefused as error:
+        if not 400 <= error.status < 500:
+            raise
         raise Ill(f"{studio.url} answers, but not as Label Studio does: change LABEL_STUDIO_URL") from error
 
 
@@ -163,6 +165,8 @@ def _token(settings: Settings, studio: Studio) -> str:
     try:
         return f"{kind} of {studio.user()}"
     except StudioRefused as error:
+        if error.status not in (401, 403):
+            raise
         if NO_LEGACY_TOKENS in str(error):
             raise Ill(NO_LEGACY_TOKENS) from error
         raise Ill(

@@ -16,11 +16,11 @@ class AreaUnusable(BackendError):
 
 
 class StudioUnreachable(BackendError):
-    """Label Studio does not answer, or refuses the token."""
+    """Label Studio does not answer."""
 
 
 class StudioRefused(BackendError):
-    """Label Studio answered with an error."""
+    """Label Studio answered with an error, or not as Label Studio does. status: the answer's own."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from backend.errors import MediaUnavailable
+from backend.errors import MediaUnavailable, StudioRefused
 from backend.network import guarded_client, within
 from backend.settings import Settings
 from backend.studio import StudioAuth
@@ -47,6 +47,8 @@ class Media:
         try:
             with within(self._settings.media_timeout):
                 return self._download(self._address(uri, task_id))
+        except StudioRefused as error:
+            raise MediaUnavailable(str(error)) from error
         except httpx.TimeoutException as error:
             raise MediaUnavailable(
                 f"{shown(uri)} did not come within {self._settings.media_timeout:g} s (MEDIA_TIMEOUT)"

@@ -29,6 +29,7 @@ ANSWER_SECONDS = 60.0
 ACCESS_SECONDS = 240
 ATTEMPTS = 3
 RETRIED = frozenset((429, 500, 502, 503, 504))
+REFRESH = "/api/token/refresh"
 # A page with all fields takes Label Studio twice as long. The second row are those of the annotations.
 FIELDS = (
     "id,data,is_labeled,annotations,predictions,"
@@ -63,10 +64,9 @@ class Counts:
 class StudioAuth(httpx.Auth):
     """Adds the Authorization header that the kind of token asks for.
 
-    A personal access token is a refresh token: Label Studio exchanges it for one that lives five minutes.
+    A personal access token is a refresh token: Label Studio exchanges it for one that lives five minutes. Raises
+    StudioRefused where it does not.
     """
-
-    requires_response_body = True
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
@@ -84,14 +84,11 @@ class StudioAuth(httpx.Auth):
             yield request
             return
         if time.monotonic() >= self._expires:
-            answer = yield httpx.Request("POST", f"{self._url}/api/token/refresh", json={"refresh": self._token})
-            if answer.status_code != 200:
-                raise StudioUnreachable(
-                    "Label Studio refuses the personal access token (LABEL_STUDIO_API_KEY): it may have been"
-                    " revoked; create a new one under Account & Settings"
-                )
+            answer = yield httpx.Request("POST", f"{self._url}{REFRESH}", json={"refresh": self._token})
+            answer.read()
+            access = _access(answer)
             with self._lock:
-                self._access = answer.json()["access"]
+                self._access = access
                 self._expires = time.monotonic() + ACCESS_SECONDS
         request.headers["Authorization"] = f"Bearer {self._access}"
         yield request
@@ -236,21 +233,24 @@ class Studio:
             last = attempt == (ATTEMPTS if retry else 1) - 1
             try:
                 response = self._client.request(method, path, **content)
+                self.clock = _date(response)
+                return _content(response, method, path)
+            except StudioRefused as error:
+                if last or error.status not in RETRIED:
+                    raise
             except httpx.HTTPError as error:
                 if last:
                     raise StudioUnreachable(
                         f"Label Studio at {self.url} does not answer ({type(error).__name__}): is it running, and"
                         " is LABEL_STUDIO_URL right?"
                     ) from error
-            else:
-                self.clock = _date(response)
-                if response.status_code not in RETRIED or last:
-                    return _content(response, method, path)
             time.sleep(2**attempt)
         raise AssertionError("unreachable")
 
 
 def _content(response: httpx.Response, method: str, path: str) -> Any:
+    if response.next_request:
+        raise StudioRefused(_elsewhere(response.next_request.url, path), response.status_code)
     if response.status_code in (401, 403):
         raise StudioRefused(
             f"Label Studio refuses {method} {path} ({response.status_code}): {_help(response)}", response.status_code
@@ -260,11 +260,40 @@ def _content(response: httpx.Response, method: str, path: str) -> Any:
             f"Label Studio answered {response.status_code} to {method} {path}: {response.text[:300]}",
             response.status_code,
         )
-    return response.json() if response.content else {}
+    try:
+        return response.json() if response.content else {}
+    except ValueError as error:
+        raise _stranger(response) from error
+
+
+def _access(answer: httpx.Response) -> str:
+    content = _content(answer, "POST", REFRESH)
+    if not isinstance(content, dict) or "access" not in content:
+        raise _stranger(answer)
+    return str(content["access"])
+
+
+def _stranger(response: httpx.Response) -> StudioRefused:
+    plain = response.url.copy_with(query=None)
+    return StudioRefused(f"{plain} answers, but not as Label Studio does: check LABEL_STUDIO_URL", response.status_code)
+
+
+def _elsewhere(target: httpx.URL, path: str) -> str:
+    """What to change where we are redirected: by a proxy to Label Studio's true address, or to a page for people."""
+    plain = str(target.copy_with(query=None, fragment=None))
+    base = plain.removesuffix(path)
+    if base == plain:
+        return f"LABEL_STUDIO_URL redirects to {plain}, and not as Label Studio does: check LABEL_STUDIO_URL"
+    return f"LABEL_STUDIO_URL redirects to {base}: set LABEL_STUDIO_URL to that"
 
 
 def _help(response: httpx.Response) -> str:
     """What to change after a refusal. Label Studio says of one reason that it is the reason."""
+    if response.url.path.endswith(REFRESH):
+        return (
+            "the personal access token (LABEL_STUDIO_API_KEY) may have been revoked; create a new one under Account &"
+            " Settings"
+        )
     if "legacy token authentication has been disabled" in response.text:
         return NO_LEGACY_TOKENS
     return "LABEL_STUDIO_API_KEY must be a token of a user who may change the project"

@@ -32,6 +32,7 @@ from model.detector import AnomalyDetector
 from model.images import find_images
 
 PROJECT = 2
+PERSONAL_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.signature"
 LIVE = "tests/live/"
 BROWSER_FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update"
 LABEL_STUDIO_WAITS = 1.0
@@ -76,6 +77,7 @@ def picture_server() -> Iterator[PictureServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             shared.asked.append((self.path, self.headers.get("Authorization")))
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             time.sleep(shared.delays.get(self.path, 0))
             content = shared.contents.get(self.path)
             redirect = shared.redirects.get(self.path)
@@ -87,6 +89,8 @@ def picture_server() -> Iterator[PictureServer]:
             self.end_headers()
             with suppress(BrokenPipeError):  # the client gave up on a slow answer
                 self.wfile.write(content or b"")
+
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             pass

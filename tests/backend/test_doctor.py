@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import fsspec
 import pytest
+from pydantic import SecretStr
 
 from backend import doctor
-from backend.doctor import Ill, _disk, _queue, _reached, _store, _studio
+from backend.doctor import Ill, _disk, _queue, _reached, _store, _studio, _token
+from backend.errors import StudioRefused
 from backend.settings import Settings
 from backend.studio import Studio
-from tests.conftest import PictureServer
+from tests.conftest import PERSONAL_TOKEN, PictureServer
 
 
 def test_a_server_that_is_down_is_told_from_one_that_label_studio_refuses(picture_server: PictureServer) -> None:
@@ -26,6 +29,46 @@ def test_a_server_that_is_down_is_told_from_one_that_label_studio_refuses(pictur
 def test_a_host_that_is_not_label_studio(picture_server: PictureServer) -> None:
     with pytest.raises(Ill, match=r"not as Label Studio does: change LABEL_STUDIO_URL"):
         _studio(Studio(picture_server.url, ""))
+
+
+def test_a_proxy_that_sends_us_elsewhere_is_told_with_the_address_to_set(picture_server: PictureServer) -> None:
+    picture_server.redirects["/api/version"] = "https://ls.factory.example/api/version"
+    with pytest.raises(StudioRefused, match=r"redirects to https://ls\.factory\.example: set LABEL_STUDIO_URL to that"):
+        _studio(Studio(picture_server.url, ""))
+    picture_server.redirects["/api/version"] = "https://login.factory.example/?next=/api/version"
+    with pytest.raises(StudioRefused, match=r"redirects to https://login\.factory\.example/, and not as Label Studio"):
+        _studio(Studio(picture_server.url, ""))
+
+
+def test_a_page_for_people_instead_of_an_answer(picture_server: PictureServer) -> None:
+    picture_server.contents["/api/version"] = b"<html>Welcome</html>"
+    with pytest.raises(StudioRefused, match=r"/api/version answers, but not as Label Studio does: check LABEL_STUDIO"):
+        _studio(Studio(picture_server.url, ""))
+    for content in (b"<html>Welcome</html>", b"", b"{}", b"[]"):
+        picture_server.contents["/api/token/refresh"] = content
+        with pytest.raises(StudioRefused, match=r"/refresh answers, but not as Label Studio does: check LABEL_STUDIO"):
+            Studio(picture_server.url, PERSONAL_TOKEN).user()
+
+
+def test_an_outage_of_label_studio_is_not_the_address_nor_the_token(
+    settings: Settings, picture_server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for path in ("/api/version", "/api/token/refresh"):
+        picture_server.statuses[path] = 503
+    with pytest.raises(StudioRefused, match="answered 503 to GET /api/version"):
+        _studio(Studio(picture_server.url, ""))
+    personal = settings.model_copy(update={"label_studio_api_key": SecretStr(PERSONAL_TOKEN)})
+    with pytest.raises(StudioRefused, match="answered 503 to POST /api/token/refresh"):
+        _token(personal, Studio(picture_server.url, PERSONAL_TOKEN))
+    assert len(picture_server.asked) == 6  # each is tried three times
+
+
+def test_a_personal_token_that_was_revoked(settings: Settings, picture_server: PictureServer) -> None:
+    picture_server.statuses["/api/token/refresh"] = 401
+    personal = settings.model_copy(update={"label_studio_api_key": SecretStr(PERSONAL_TOKEN)})
+    with pytest.raises(Ill, match="refuses this personal access token: create a new one"):
+        _token(personal, Studio(picture_server.url, PERSONAL_TOKEN))
 
 
 def test_a_bucket_that_is_not_there_is_told_and_not_made(settings: Settings, bucket: str) -> None:

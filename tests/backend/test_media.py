@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from backend.errors import MediaUnavailable
 from backend.media import Media, shown
 from backend.network import is_public
 from backend.settings import Settings
-from tests.conftest import PictureServer
+from tests.conftest import PERSONAL_TOKEN, PictureServer
 
 
 def fetch(settings: Settings, uri: str, **changes: object) -> bytes:
@@ -331,6 +332,52 @@ def test_label_studio_gone(settings: Settings) -> None:
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(MediaUnavailable, match="cannot be reached"):
             fetch(settings, "/data/upload/a.jpg", label_studio_url=address)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(401, "may have been revoked"), (403, "may have been revoked"), (503, "answered 503 to POST /api/token/refresh")],
+)
+def test_a_personal_token_that_cannot_be_exchanged_is_told_by_what_is_wrong(
+    settings: Settings, picture_server: PictureServer, status: int, told: str
+) -> None:
+    picture_server.statuses["/api/token/refresh"] = status
+    with pytest.raises(MediaUnavailable, match=told):
+        fetch(settings, "/data/upload/a.jpg", label_studio_api_key=SecretStr(PERSONAL_TOKEN))
+
+
+def test_a_personal_token_is_exchanged_once(settings: Settings, picture_server: PictureServer) -> None:
+    picture_server.contents["/api/token/refresh"] = b'{"access": "short-lived"}'
+    picture_server.contents["/data/upload/a.jpg"] = b"picture"
+    media = Media(settings.model_copy(update={"label_studio_api_key": SecretStr(PERSONAL_TOKEN)}))
+    for _ in range(2):
+        assert media.fetch("/data/upload/a.jpg", task_id=1) == b"picture"
+    asked = ("/data/upload/a.jpg", "Bearer short-lived")
+    assert picture_server.asked == [("/api/token/refresh", None), asked, asked]
+
+
+def test_no_more_of_a_picture_is_read_than_allowed(settings: Settings) -> None:
+    """Not even of Label Studio's own, where the answer passes through the exchange of tokens."""
+    sent = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def pour() -> None:
+            nonlocal sent
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(bytes(1_000_000))
+                    sent += 1_000_000
+
+        thread = threading.Thread(target=pour, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(MediaUnavailable, match="larger than 1 MB"):
+            fetch(settings, "/data/upload/a.jpg", label_studio_url=address, media_max_mb=1.0)
+        thread.join(10)
+    assert sent < 50_000_000
 
 
 def test_inline_pictures(settings: Settings) -> None:

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from backend.app import create_app
+from backend.errors import StudioRefused, StudioUnreachable
 from backend.labels import EXAMPLE_CONFIG
 from backend.naming import UNTRAINED
 from backend.predicting import MOST_WAITING
 from backend.services import Services, build_services
 from backend.settings import WEBHOOK_HEADER, load_settings
-from tests.conftest import LABEL_STUDIO_WAITS, PROJECT, PictureServer
+from model.errors import ArtifactInvalid
+from tests.conftest import LABEL_STUDIO_WAITS, PERSONAL_TOKEN, PROJECT, PictureServer
 
 REQUESTS = [
     json.loads(line) for line in (Path(__file__).parent / "label_studio_requests.jsonl").read_text().splitlines()
@@ -170,6 +173,41 @@ def test_out_of_time_the_rest_is_left_to_a_background_job(
     assert len(results) == 3
     assert all("out of time" in result["error"] for result in results)
     assert hurried.jobs.board.is_pending(PROJECT)
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_a_token_that_cannot_be_exchanged_costs_the_pictures_and_not_the_answer(
+    status: int, settings: Any, picture_server: PictureServer, promote: Callable[..., str], normal_pictures: list[Path]
+) -> None:
+    promote()
+    picture_server.statuses["/api/token/refresh"] = status
+    picture_server.contents["/open/2.jpg"] = normal_pictures[0].read_bytes()
+    parts = build_services(settings.model_copy(update={"label_studio_api_key": SecretStr(PERSONAL_TOKEN)}))
+    tasks = [{"id": 1, "data": {"image": "/data/upload/1.jpg"}}, {"id": 2, "data": {"image": "/open/2.jpg"}}]
+    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
+    answer = TestClient(create_app(parts)).post("/predict", json=body)
+    assert answer.status_code == 200
+    assert [bool(result["result"]) for result in answer.json()["results"]] == [False, True]
+    assert "/api/token/refresh" in answer.json()["results"][0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (StudioUnreachable("Label Studio does not answer"), 503),
+        (StudioRefused("Label Studio answered 500", 500), 502),
+        (ArtifactInvalid("the model is damaged"), 503),
+    ],
+)
+def test_a_fault_elsewhere_is_not_called_the_servers_own(
+    fault: Exception, status: int, client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(project_id: int) -> str:
+        raise fault
+
+    monkeypatch.setattr(services.predictor, "connect", fail)
+    answer = client.post("/setup", json={"project": "7", "schema": EXAMPLE_CONFIG})
+    assert (answer.status_code, answer.json()["error"]) == (status, str(fault))
 
 
 def test_events_of_no_project_are_ignored(client: TestClient, services: Services) -> None:
