@@ -31,6 +31,10 @@ class MediaUnavailable(BackendError):
     """A task's picture could not be fetched."""
 
 
+class OutOfTime(MediaUnavailable):
+    """The time for all pictures was over before this one came."""
+
+
 class PicturesUnreadable(BackendError):
     """Most of a project's normal pictures cannot be read, which may pass: what keeps them may be restarting."""
 

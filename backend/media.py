@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -17,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from backend.errors import MediaUnavailable, StudioRefused
+from backend.errors import MediaUnavailable, OutOfTime, StudioRefused
 from backend.network import guarded_client, within
 from backend.settings import Settings
 from backend.studio import StudioAuth
@@ -40,16 +42,25 @@ class Media:
         self._direct = guarded_client(self._may_be_private, timeout)
         self._by_proxy = httpx.Client(timeout=timeout) if getproxies() else None
 
-    def fetch(self, uri: str, task_id: int) -> bytes:
-        """The picture's bytes. Raises MediaUnavailable, which says why and what to do."""
+    def fetch(self, uri: str, task_id: int, deadline: float = math.inf) -> bytes:
+        """The picture's bytes. Raises MediaUnavailable, which says why and what to do.
+
+        deadline: in the seconds of time.monotonic(); after it OutOfTime is raised.
+        """
         if uri.startswith("data:"):
             return _inline(uri, self._settings.media_max_mb)
+        left = deadline - time.monotonic()
+        late = OutOfTime(f"the time for all pictures was over before {shown(uri)} came")
+        if left <= 0:
+            raise late
         try:
-            with within(self._settings.media_timeout):
+            with within(min(left, self._settings.media_timeout)):
                 return self._download(self._address(uri, task_id))
         except StudioRefused as error:
             raise MediaUnavailable(str(error)) from error
         except httpx.TimeoutException as error:
+            if left < self._settings.media_timeout:
+                raise late from error
             raise MediaUnavailable(
                 f"{shown(uri)} did not come within {self._settings.media_timeout:g} s (MEDIA_TIMEOUT)"
             ) from error
@@ -58,12 +69,14 @@ class Media:
         except (httpx.InvalidURL, ValueError) as error:
             raise MediaUnavailable(f"{shown(uri)} is not an address that can be fetched") from error
 
-    def fetch_each(self, items: Iterable[tuple[str, int]]) -> Iterator[bytes | MediaUnavailable]:
+    def fetch_each(
+        self, items: Iterable[tuple[str, int]], deadline: float = math.inf
+    ) -> Iterator[bytes | MediaUnavailable]:
         """The bytes, or the reason why there are none, for each (uri, task id) in turn; some in parallel."""
 
         def attempt(item: tuple[str, int]) -> bytes | MediaUnavailable:
             try:
-                return self.fetch(*item)
+                return self.fetch(*item, deadline)
             except MediaUnavailable as error:
                 return error
 

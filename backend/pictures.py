@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from backend.cache import EmbeddingCache, name_of_address, name_of_content
 from backend.cache_folder import CacheFolder
+from backend.errors import OutOfTime
 from backend.media import Media, shown
 from backend.settings import Settings
 from model.config import DetectorConfig
@@ -39,11 +42,19 @@ class Pictures:
         """The picture's bytes. Raises MediaUnavailable."""
         return self._media.fetch(uri, task_id)
 
-    def embed_each(self, places: Iterable[Place], config: DetectorConfig) -> Iterator[Embedding | AnomalyError]:
-        """One embedding as `config` needs it, or the reason why there is none, for each place in turn."""
+    def embed_each(
+        self, places: Iterable[Place], config: DetectorConfig, deadline: float = math.inf
+    ) -> Iterator[Embedding | AnomalyError]:
+        """One embedding as `config` needs it, or the reason why there is none, for each place in turn.
+
+        deadline: in the seconds of time.monotonic(); what is not there by then gets OutOfTime.
+        """
         remaining = iter(places)
         while chunk := list(islice(remaining, CHUNK)):
-            yield from self._embed_chunk(chunk, *self._source(config))
+            if time.monotonic() < deadline:
+                yield from self._embed_chunk(chunk, *self._source(config), deadline)
+            else:
+                yield from (OutOfTime(f"no time was left for {shown(uri)}") for uri, _ in chunk)
 
     def embed_altered(self, places: Iterable[Place], config: DetectorConfig) -> Iterator[list[Embedding]]:
         """Each picture in the other light, focus and position that `config` allows; none of one that is lost."""
@@ -65,12 +76,13 @@ class Pictures:
         return self._sources[embedder.key]
 
     def _embed_chunk(
-        self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache
+        self, chunk: Sequence[Place], embedder: Embedder, cache: EmbeddingCache, deadline: float
     ) -> list[Embedding | AnomalyError]:
         names = [self._name(uri) for uri, _ in chunk]
         found: list[Embedding | AnomalyError | None] = [cache.get(name) if name else None for name in names]
         missing = [index for index, item in enumerate(found) if item is None]
-        fetched = dict(zip(missing, self._media.fetch_each([chunk[i] for i in missing]), strict=True))
+        contents = self._media.fetch_each([chunk[i] for i in missing], deadline)
+        fetched = dict(zip(missing, contents, strict=True))
         unseen: dict[int, bytes] = {}
         for index, content in fetched.items():
             if isinstance(content, AnomalyError):

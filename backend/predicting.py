@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from backend.dataset import image_uri
-from backend.errors import LabelConfigUnusable, Overloaded, UnknownVersion
+from backend.errors import LabelConfigUnusable, OutOfTime, Overloaded, UnknownVersion
 from backend.jobs import Jobs
 from backend.labels import LabelConfig
 from backend.leaving import is_another
@@ -121,12 +121,11 @@ class Predictor:
     ) -> Answer:
         detector = self._registry.detector(project_id, version)
         places = [(image_uri(task, config), _task_id(task)) for task in tasks]
-        embeddings = self._pictures.embed_each(
-            ((uri, task_id or 0) for uri, task_id in places if uri is not None), detector.config
-        )
+        named = ((uri, task_id or 0) for uri, task_id in places if uri is not None)
+        embeddings = self._pictures.embed_each(named, detector.config, deadline)
         answer = Answer()
         for uri, task_id in places:
-            item = self._next(uri, embeddings, deadline, config)
+            item = next(embeddings) if uri is not None else _no_picture(config)
             if isinstance(item, Embedding):
                 prediction = detector.judge(item)
                 result = prediction_result(prediction, config)
@@ -134,7 +133,7 @@ class Predictor:
                 answer.judged.append((prediction.verdict.value, prediction.score))
                 if task_id is not None:
                     answer.solved.append(task_id)
-            elif item is None:
+            elif isinstance(item, OutOfTime):
                 answer.in_time = False
                 answer.results.append(empty_result(version, "out of time; a background job sends it"))
             else:
@@ -143,24 +142,14 @@ class Predictor:
                 answer.results.append(empty_result(version, str(item)))
         return answer
 
-    def _next(
-        self,
-        uri: str | None,
-        embeddings: Iterator[Embedding | Exception],
-        deadline: float,
-        config: LabelConfig,
-    ) -> Embedding | Exception | str | None:
-        """The next picture's embedding, the reason why there is none, or None when time is up."""
-        if uri is None:
-            return f"the task's data has no picture under {config.image_value!r}"
-        if time.monotonic() > deadline:
-            return None
-        return next(embeddings)
-
 
 def empty_result(version: str, reason: str) -> Json:
     """A place-holder that keeps the order of the others; Label Studio ignores the reason, people need it."""
     return {"result": [], "score": None, "model_version": version, "error": reason}
+
+
+def _no_picture(config: LabelConfig) -> str:
+    return f"the task's data has no picture under {config.image_value!r}"
 
 
 def _task_id(task: Any) -> int | None:

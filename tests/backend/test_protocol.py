@@ -175,6 +175,26 @@ def test_out_of_time_the_rest_is_left_to_a_background_job(
     assert hurried.jobs.board.is_pending(PROJECT)
 
 
+def test_pictures_that_hang_do_not_hold_the_answer_up(
+    settings: Any, picture_server: PictureServer, promote: Callable[..., str], normal_pictures: list[Path]
+) -> None:
+    promote()
+    parts = build_services(settings.model_copy(update={"predict_seconds": 2.0, "media_timeout": 10.0}))
+    tasks = [{"id": number, "data": {"image": f"/data/upload/{number}.jpg"}} for number in range(20)]
+    body = {"project": str(PROJECT), "label_config": EXAMPLE_CONFIG, "tasks": tasks}
+    client = TestClient(create_app(parts))
+    picture_server.contents["/data/upload/0.jpg"] = normal_pictures[0].read_bytes()
+    client.post("/predict", json=body | {"tasks": tasks[:1]})  # loads the model and the network
+    picture_server.delays |= {f"/data/upload/{number}.jpg": 15.0 for number in range(1, 20)}
+    asked_at = time.monotonic()
+    results = client.post("/predict", json=body).json()["results"]
+    assert time.monotonic() - asked_at < 5
+    assert [bool(result["result"]) for result in results] == [True] + [False] * 19
+    assert all("out of time" in result["error"] for result in results[1:])
+    assert parts.jobs.board.is_pending(PROJECT)
+    assert parts.jobs.board.problems(PROJECT) == []
+
+
 @pytest.mark.parametrize("status", [401, 503])
 def test_a_token_that_cannot_be_exchanged_costs_the_pictures_and_not_the_answer(
     status: int, settings: Any, picture_server: PictureServer, promote: Callable[..., str], normal_pictures: list[Path]
