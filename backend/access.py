@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import SecretStr
 
-from backend.errors import NotAllowed, UnknownProject
+from backend.errors import Forbidden, NotAllowed, UnknownProject
 from backend.services import Services
 from backend.settings import WEBHOOK_HEADER
 
@@ -32,7 +32,7 @@ def authenticate(request: Request, parts: Parts, credentials: Credentials) -> st
     if not _is_viewer(parts, credentials):
         raise NotAllowed("wrong or missing user and password (BASIC_AUTH_USER, BASIC_AUTH_PASS)")
     if request.method not in ("GET", "HEAD"):
-        raise NotAllowed(f"{parts.settings.viewer_user} may look and change nothing (VIEWER_USER)")
+        raise Forbidden(f"{parts.settings.viewer_user} may look and change nothing (VIEWER_USER)")
     return parts.settings.viewer_user
 
 

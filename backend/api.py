@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from backend import answers
 from backend.access import Parts, User, authenticate, known_project
 from backend.actions import follow_rate, put_in_charge
-from backend.errors import NotAllowed
+from backend.errors import Forbidden
 from backend.report.view import compare, measured
 from backend.services import Services
 from backend.status import project_status
@@ -26,7 +26,7 @@ CHANGE_HEADER = "X-Requested-By"
 
 def _meant(x_requested_by: Annotated[str | None, Header()] = None) -> None:
     if x_requested_by is None:
-        raise NotAllowed(f"changes need the header {CHANGE_HEADER}, with your program's name, say")
+        raise Forbidden(f"changes need the header {CHANGE_HEADER}, with your program's name, say")
 
 
 router = APIRouter(prefix="/api", dependencies=[Depends(authenticate)], tags=["projects"], responses=answers.FAULTS)

@@ -18,6 +18,7 @@ from backend import __version__, answers, api
 from backend.access import Parts, authenticate, check_webhook
 from backend.answers import gives
 from backend.errors import (
+    Forbidden,
     LabelConfigUnusable,
     MediaUnavailable,
     NotAllowed,
@@ -51,6 +52,7 @@ KNOWN_ACTIONS = frozenset(
 ) | {"START_TRAINING"}
 STATUS_OF = {
     NotAllowed: 401,
+    Forbidden: 403,
     UnknownProject: 404,
     UnknownVersion: 404,
     MediaUnavailable: 404,

@@ -77,3 +77,7 @@ class NotPossible(BackendError):
 
 class NotAllowed(BackendError):
     """The caller did not prove who they are."""
+
+
+class Forbidden(BackendError):
+    """The caller may not do this, and a password would not help."""

@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from backend.access import Parts, User, authenticate, known_project, may_change
 from backend.actions import follow_rate, put_in_charge
 from backend.answers import FAULTS, gives
-from backend.errors import NotAllowed, NotPossible, UnknownProject
+from backend.errors import Forbidden, NotPossible, UnknownProject
 from backend.media import shown
 from backend.report import view
 from backend.services import Services
@@ -35,11 +35,11 @@ FIELDS = "task_id uri split confirmed predicted score raw_score p_value probabil
 
 
 async def _form(request: Request, token: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> dict[str, str]:
-    """The fields of one of our own forms. Raises NotAllowed for those of another site."""
+    """The fields of one of our own forms. Raises Forbidden for those of another site."""
     fields = parse_qs((await request.body()).decode(errors="replace"))
     form = {name: values[0] for name, values in fields.items()}
     if not token or not secrets.compare_digest(form.get("token", "").encode(), token.encode()):
-        raise NotAllowed("this page is too old: load it again")
+        raise Forbidden("this page is too old: load it again")
     return form
 
 
@@ -90,7 +90,7 @@ def project_page(
         token=token,
     )
     page = HTMLResponse(text)
-    page.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+    page.set_cookie(COOKIE, token, httponly=True, samesite="lax")
     return page
 
 

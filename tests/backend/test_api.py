@@ -52,7 +52,8 @@ def test_a_rate_that_makes_no_sense_is_refused(client: TestClient, services: Ser
 )
 def test_another_site_cannot_change_anything(client: TestClient, method: str, action: str, body: object) -> None:
     answer = client.request(method, f"/api/projects/{PROJECT}/{action}", json=body)
-    assert answer.status_code == 401
+    assert answer.status_code == 403
+    assert "WWW-Authenticate" not in answer.headers  # no browser is to ask for a password that would not help
     assert "X-Requested-By" in answer.json()["error"]
 
 
@@ -130,7 +131,7 @@ def test_a_viewer_looks_and_changes_nothing(services: Services, promote: Callabl
     assert "<button" in boss.get(page).text
     for path, body in (("rule", {"alarm_rate": 0.1}), ("promote", {"version": "normal-10-fixture"})):
         method = "PUT" if path == "rule" else "POST"
-        assert guest.request(method, f"/api/projects/{PROJECT}/{path}", json=body).status_code == 401
+        assert guest.request(method, f"/api/projects/{PROJECT}/{path}", json=body).status_code == 403
         assert boss.request(method, f"/api/projects/{PROJECT}/{path}", json=body).status_code == 200
     assert services.registry.rules(PROJECT)[-1]["by"] == "boss"
     assert TestClient(app, headers=MEANT).get(page).status_code == 401

@@ -196,6 +196,33 @@ def test_without_scripts_all_but_the_slider_works(browser: Browser, address: str
 
 
 @pytest.mark.usefixtures("story")
+def test_a_link_from_another_site_leaves_open_pages_alone_and_a_form_of_its_changes_nothing(
+    browser: Browser, address: str, services: Services
+) -> None:
+    context = browser.new_context()
+    ours, theirs = context.new_page(), context.new_page()
+    ours.goto(f"{address}/projects/{PROJECT}")
+    stranger = f"{address.replace('127.0.0.1', 'localhost')}/health"
+    report = f"{address}/projects/{PROJECT}"
+    theirs.goto(stranger)
+    theirs.evaluate("target => { document.body.innerHTML = `<a href='${target}'>Report</a>` }", report)
+    theirs.get_by_role("link", name="Report").click()
+    expect(theirs.get_by_role("heading", name="How well it does")).to_be_visible()
+    ours.get_by_label("False-alarm rate", exact=True).press("Home")
+    ours.get_by_role("button", name="Apply").click()
+    expect(ours.get_by_text("0.1 % was chosen")).to_be_visible()
+    theirs.goto(stranger)
+    form = (
+        "`<form method='post' action='${target}/rule'><input name='alarm_rate' value='0.3'><button>Go</button></form>`"
+    )
+    theirs.evaluate(f"target => {{ document.body.innerHTML = {form} }}", report)
+    theirs.get_by_role("button", name="Go").click()
+    expect(theirs.get_by_text("this page is too old")).to_be_visible()
+    assert services.registry.alarm_rate(PROJECT) == 0.001
+    context.close()
+
+
+@pytest.mark.usefixtures("story")
 def test_printing_leaves_out_what_paper_cannot_do(page: Page, address: str, folder: Path) -> None:
     page.goto(f"{address}/projects/{PROJECT}")
     page.emulate_media(media="print")

@@ -162,7 +162,8 @@ def test_another_version_is_put_in_charge_and_the_old_one_does_not_come_back(
 def test_another_site_cannot_change_anything(client: TestClient, story: None, services: Services, token: str) -> None:
     client.get(f"/projects/{PROJECT}")
     answer = client.post(f"/projects/{PROJECT}/promote", data={"token": token, "version": "v1"})
-    assert answer.status_code == 401
+    assert answer.status_code == 403
+    assert "WWW-Authenticate" not in answer.headers
     assert services.registry.current(PROJECT) == "v2"
 
 
