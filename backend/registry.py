@@ -15,7 +15,6 @@ A version is complete once its manifest is there; the manifest is written last.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from dataclasses import asdict, dataclass, fields
@@ -63,7 +62,7 @@ class Registry:
     def __init__(self, root: str) -> None:
         self.store = Store(root)
         self._loaded: dict[int, tuple[str, AnomalyDetector]] = {}
-        self._parsed: dict[int, tuple[bytes, Json]] = {}
+        self._parsed: dict[int, tuple[bytes, Json | None]] = {}
         self._lock = threading.Lock()
 
     # Projects
@@ -150,12 +149,13 @@ class Registry:
 
     def evaluation(self, project_id: int, name: str) -> Json | None:
         """All of it, every picture included; not to be changed by the reader, because others read it too."""
-        content = self.store.read(project_id, "versions", name, "evaluation.json")
+        path = ("versions", name, "evaluation.json")
+        content = self.store.read(project_id, *path)
         if content is None:
             return None
         known = self._parsed.get(project_id)
         if known is None or known[0] != content:
-            known = self._parsed[project_id] = (content, json.loads(content))
+            known = self._parsed[project_id] = (content, self.store.parse(content, project_id, *path))
         return known[1]
 
     def summary(self, project_id: int, name: str) -> Json:

@@ -62,8 +62,13 @@ class Store:
 
     def read_json(self, project_id: int, *parts: str) -> Json | None:
         content = self.read(project_id, *parts)
+        return None if content is None else self.parse(content, project_id, *parts)
+
+    def parse(self, content: bytes, project_id: int, *parts: str) -> Json | None:
+        """What a file holds that was read already; None where it is damaged."""
         try:
-            return None if content is None else json.loads(content)
+            found: Json = json.loads(content)
+            return found
         except ValueError:
             log.error("%s is damaged and counts as missing", self._path(project_id, *parts))
             return None

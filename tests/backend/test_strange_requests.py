@@ -153,6 +153,23 @@ def test_a_picture_that_is_gone_is_not_the_servers_fault(
     assert "does not exist" in answer.json()["error"]
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"a":', b"\xff\xfe"])
+def test_a_damaged_evaluation_counts_as_missing(client: TestClient, services: Services, damage: bytes) -> None:
+    version = str(services.registry.current(PROJECT))
+    services.registry.store.write(damage, PROJECT, "versions", version, "evaluation.json")
+    assert "the training comes by itself" in client.get(f"/projects/{PROJECT}").text
+    assert client.get(f"/api/projects/{PROJECT}/evaluation").status_code == 404
+
+
+def test_a_damaged_model_is_told_and_may_be_asked_for_again(client: TestClient, services: Services) -> None:
+    version = str(services.registry.current(PROJECT))
+    services.registry.store.write(b"damaged", PROJECT, "versions", version, "model.safetensors")
+    answer = client.get(f"/projects/{PROJECT}/model")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert "train it again" in answer.json()["error"]
+
+
 def test_a_request_that_is_too_large_is_refused_whatever_it_claims(settings: Settings) -> None:
     small = build_services(settings.model_copy(update={"body_max_mb": 0.001}))
     client = TestClient(create_app(small), raise_server_exceptions=False)
