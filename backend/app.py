@@ -191,7 +191,7 @@ def _count(project_id: int, answer: Answer, parts: Services) -> None:
         parts.measures.failures.labels(project, "model").inc()
 
 
-# Requests and answers
+# Requests and answers. What explains a fault is a coroutine: it is answered even where no thread is free.
 
 
 def _project_of(body: PredictRequest) -> int:
@@ -217,20 +217,20 @@ def _created(value: Any) -> int | None:
     return int(tail) if tail.isdecimal() and len(tail) <= 18 else None
 
 
-def _explain(request: Request, error: Exception) -> Response:
+async def _explain(request: Request, error: Exception) -> Response:
     status_code = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     log.log(logging.ERROR if status_code >= 500 else logging.WARNING, "%s: %s", request.url.path, error)
     headers = {401: {"WWW-Authenticate": "Basic"}, 503: {"Retry-After": RETRY_AFTER}}.get(status_code)
     return JSONResponse({"error": str(error)}, status_code, headers)
 
 
-def _explain_request(request: Request, error: Exception) -> Response:
+async def _explain_request(request: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in faults)
     return JSONResponse({"error": f"the request cannot be understood: {told}"}, 400)
 
 
-def _explain_http(request: Request, error: Exception) -> Response:
+async def _explain_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -9,9 +9,11 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
+from anyio import to_thread
 from fastapi import APIRouter, Cookie, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
@@ -133,11 +135,16 @@ def plot(project_id: int, name: str, parts: Parts) -> Response:
 
 
 @router.get("/projects/{project_id}/pictures/{task_id}.jpg", response_class=Response, responses=gives("image/jpeg"))
-def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") -> Response:
+async def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") -> Response:
     """A small version of a picture that the report shows.
 
     kind: plain; heat for the anomaly map over it; nearest for the learned picture that is most like it.
     """
+    make = partial(_picture, project_id, task_id, parts, kind)
+    return await to_thread.run_sync(make, limiter=parts.thumbnails.threads)
+
+
+def _picture(project_id: int, task_id: int, parts: Services, kind: str) -> Response:
     if kind == "plain":
         uri = _address(project_id, task_id, view.evaluation_of(project_id, parts.registry), parts)
         return _jpeg(parts.thumbnails.plain(uri, project_id, task_id))
@@ -148,7 +155,7 @@ def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") ->
     if kind == "heat":
         return _jpeg(parts.thumbnails.heat(uri, project_id, task_id, version, detector))
     nearest = parts.thumbnails.nearest(uri, project_id, task_id, version, detector)
-    return picture(project_id, nearest, parts)
+    return _picture(project_id, nearest, parts, "plain")
 
 
 def _address(project_id: int, task_id: int, evaluation: Json | None, parts: Services) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 
+from anyio import CapacityLimiter
+
 from backend.cache_folder import THUMBNAILS
 from backend.pictures import Pictures, Place
 from backend.report.originals import Originals
@@ -14,17 +16,20 @@ from model.heatmap import overlay
 from model.images import read_image
 
 SIDE = 360
+AT_ONCE = 8
 
 
 class Thumbnails:
     """Makes each thumbnail once and keeps it in the cache folder.
 
-    uri: as it is saved with evaluations; an edited task has another.
+    uri: as it is saved with evaluations; an edited task has another. threads: to make them in, so that pictures that hang
+    leave the server's other threads to everything else.
     """
 
     def __init__(self, pictures: Pictures, originals: Originals) -> None:
         self._pictures = pictures
         self._originals = originals
+        self.threads = CapacityLimiter(AT_ONCE)
 
     def plain(self, uri: str, project_id: int, task_id: int) -> bytes:
         """JPEG. Raises AnomalyError when the picture cannot be had."""

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,29 @@ def test_label_studio_never_waits_for_a_queue_that_hangs(settings: Any) -> None:
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
     assert "queue did not answer" in answer.json()["error"]
+
+
+def test_pictures_of_the_report_that_hang_hold_nothing_else_up(
+    services: Services, promote: Callable[..., str], picture_server: PictureServer
+) -> None:
+    version = promote()
+    pictures = {str(number): f"/data/upload/{number}.jpg" for number in range(1, 61)}
+    evaluation = services.registry.evaluation(PROJECT, version) or {}
+    services.registry.save_evaluation(PROJECT, version, evaluation | {"pictures": pictures})
+    picture_server.delays |= dict.fromkeys(pictures.values(), 4.0)
+    with TestClient(create_app(services)) as client, ThreadPoolExecutor(len(pictures)) as pool:
+        waiting = [pool.submit(client.get, f"/projects/{PROJECT}/pictures/{number}.jpg") for number in pictures]
+        while not picture_server.asked:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        asked_at = time.monotonic()
+        assert client.post("/setup", json={"project": str(PROJECT), "schema": EXAMPLE_CONFIG}).status_code == 200
+        event = {"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}}
+        assert client.post("/webhook", json=event).status_code == 200
+        assert client.post("/setup", json={"project": "x", "schema": EXAMPLE_CONFIG}).status_code == 404
+        assert time.monotonic() - asked_at < 2
+        picture_server.delays.clear()
+        assert {answer.result().status_code for answer in waiting} == {404}
 
 
 def _values(settings: Any) -> dict[str, Any]:
