@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from backend import __version__, answers, api
+from backend import __version__, answers, api, events
 from backend.access import Parts, authenticate, check_webhook
 from backend.answers import gives
 from backend.errors import (
@@ -32,6 +32,7 @@ from backend.errors import (
     UnknownProject,
     UnknownVersion,
 )
+from backend.events import Heard
 from backend.limits import BodyLimit
 from backend.predicting import Answer
 from backend.report.routes import projects_page, router
@@ -88,11 +89,6 @@ class PredictRequest(Message):
     label_config: str | None = None
 
 
-class WebhookRequest(Message):
-    action: str
-    project: Json = {}
-
-
 def create_app(services: Services) -> FastAPI:
     """The web application around `services`."""
     # The pages that FastAPI offers for trying requests load scripts from other hosts.
@@ -109,7 +105,10 @@ def create_app(services: Services) -> FastAPI:
     protocol.post("/setup", dependencies=protected, response_model=answers.Setup)(setup)
     protocol.post("/predict", dependencies=protected, response_model=answers.Results)(predict)
     protocol.get("/versions", dependencies=protected, response_model=answers.Names)(versions)
-    protocol.post("/webhook", dependencies=[Depends(check_webhook)], response_model=answers.Taken)(webhook)
+    heard = protocol.post(
+        "/webhook", dependencies=[Depends(check_webhook)], response_model=answers.Taken, openapi_extra=events.DESCRIBED
+    )
+    heard(webhook)
     protocol.get("/metrics", dependencies=protected, response_class=Response, responses=gives("text/plain"))(metrics)
     app.include_router(protocol)
     app.include_router(api.router)
@@ -154,16 +153,16 @@ def versions(parts: Parts) -> Json:
     return {"versions": parts.registry.names()}
 
 
-async def webhook(body: WebhookRequest, parts: Parts) -> Json:
+async def webhook(event: Heard, parts: Parts) -> Json:
     """A hint that something changed; whatever it was, the project is brought up to date soon.
 
     Label Studio waits for one second. A queue that takes longer may still take the hint afterwards.
     """
-    if "id" not in body.project:
-        return {"status": "ignored", "detail": f"{body.action} names no project"}
-    project_id = _project_id(body.project["id"])
-    parts.measures.webhooks.labels(body.action if body.action in KNOWN_ACTIONS else "other").inc()
-    ask = partial(parts.jobs.request_sync, project_id, force=body.action == "START_TRAINING")
+    if event.project.id is None:
+        return {"status": "ignored", "detail": f"{event.action} names no project"}
+    project_id = _project_id(event.project.id)
+    parts.measures.webhooks.labels(event.action if event.action in KNOWN_ACTIONS else "other").inc()
+    ask = partial(parts.jobs.request_sync, project_id, force=event.action == "START_TRAINING")
     try:
         with fail_after(WEBHOOK_SECONDS):
             await to_thread.run_sync(ask, abandon_on_cancel=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
@@ -168,6 +171,46 @@ def test_a_damaged_model_is_told_and_may_be_asked_for_again(client: TestClient, 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
     assert "train it again" in answer.json()["error"]
+
+
+def test_a_large_event_holds_nothing_else_up(services: Services, promote: Callable[..., str]) -> None:
+    promote()
+    facts = {"image": "/data/upload/1.jpg", "more": {"of": [1, 2, 3] * 8}}
+    tasks = [{"id": number, "data": facts, "meta": {}, "extra": None} for number in range(60_000)]
+    body = json.dumps({"action": "TASKS_CREATED", "tasks": tasks, "project": {"id": PROJECT, "tasks": tasks}}).encode()
+    whole = _seconds(lambda: json.loads(body))
+
+    async def held_up() -> float:
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            event = client.post("/webhook", content=body, headers={"Content-Type": "application/json"})
+            answered = asyncio.ensure_future(event)
+            longest = 0.0
+            while not answered.done():
+                before = time.perf_counter()
+                await asyncio.sleep(0.001)
+                longest = max(longest, time.perf_counter() - before)
+            assert answered.result().json()["status"] == "queued"
+        return longest
+
+    assert asyncio.run(held_up()) < whole / 3
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    before = time.perf_counter()
+    act()
+    return time.perf_counter() - before
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_an_event_that_another_sites_page_could_send_is_refused(
+    client: TestClient, services: Services, kind: str
+) -> None:
+    body = json.dumps({"action": "START_TRAINING", "project": {"id": PROJECT}})
+    answer = client.post("/webhook", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == 400
+    assert "cannot be understood" in answer.json()["error"]
+    assert not services.jobs.board.is_pending(PROJECT)
 
 
 def test_a_request_that_is_too_large_is_refused_whatever_it_claims(settings: Settings) -> None:
