@@ -21,6 +21,7 @@ import httpx
 
 from backend.errors import MediaUnavailable, OutOfTime, StudioRefused
 from backend.network import guarded_client, within
+from backend.patience import Patience
 from backend.settings import Settings
 from backend.studio import StudioAuth
 
@@ -38,6 +39,7 @@ class Media:
         self._studio = httpx.URL(settings.label_studio_url)
         self._public = httpx.URL(settings.public_studio_url)
         self._auth = StudioAuth(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+        self._patience = Patience()
         timeout = httpx.Timeout(settings.media_timeout, connect=5.0)
         self._direct = guarded_client(self._may_be_private, timeout)
         self._by_proxy = httpx.Client(timeout=timeout) if getproxies() else None
@@ -61,6 +63,7 @@ class Media:
         except httpx.TimeoutException as error:
             if left < self._settings.media_timeout:
                 raise late from error
+            self._patience.kept_waiting(error.request.url.host)
             raise MediaUnavailable(
                 f"{shown(uri)} did not come within {self._settings.media_timeout:g} s (MEDIA_TIMEOUT)"
             ) from error
@@ -105,7 +108,9 @@ class Media:
         trusted = False
         for _ in range(MOST_REDIRECTS):
             self._check(address, trusted=trusted)
+            self._patience.check(address.host)
             answer = self._request(address)
+            self._patience.answered(address.host)
             if isinstance(answer, bytes):
                 return answer
             trusted = self._takes_token(address)  # Label Studio itself sends us to the storage's host
@@ -119,6 +124,7 @@ class Media:
             if response.is_redirect:
                 return str(response.headers.get("location", ""))
             if response.is_error:
+                self._patience.answered(address.host)
                 raise MediaUnavailable(_refusal(address, response.status_code, self._is_studio(address)))
             return self._body(response, address)
 

@@ -13,7 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from backend.errors import MediaUnavailable
+from backend import patience
+from backend.errors import MediaUnavailable, OutOfTime
 from backend.media import Media, shown
 from backend.network import is_public
 from backend.settings import Settings
@@ -324,6 +325,48 @@ def test_too_large_and_too_slow(settings: Settings, picture_server: PictureServe
         fetch(settings, "/big", media_max_mb=0.001)
     with pytest.raises(MediaUnavailable, match=r"within 0\.2 s"):
         fetch(settings, "/slow", media_timeout=0.2)
+
+
+def test_a_host_that_hangs_is_not_waited_for_again_and_again(
+    settings: Settings, picture_server: PictureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = Media(settings.model_copy(update={"media_timeout": 0.3}))
+    places = [(f"/data/upload/{number}.jpg", number) for number in range(40)]
+    picture_server.delays = {uri: 1.0 for uri, _ in places}
+    started = time.monotonic()
+    reasons = [str(item) for item in media.fetch_each(places)]
+    assert time.monotonic() - started < 2
+    assert len(picture_server.asked) < 10
+    assert "did not come within 0.3 s" in reasons[0]
+    assert "127.0.0.1 has kept us waiting" in reasons[-1]
+    assert "MEDIA_TIMEOUT" in reasons[-1]
+    picture_server.delays.clear()
+    picture_server.contents = {uri: b"picture" for uri, _ in places}
+    monkeypatch.setattr(patience, "REST_SECONDS", 0.0)  # the minute is over
+    assert list(media.fetch_each(places)) == [b"picture"] * 40
+
+
+def test_a_host_that_is_slow_now_and_then_is_asked_on(settings: Settings, picture_server: PictureServer) -> None:
+    media = Media(settings.model_copy(update={"media_timeout": 0.3}))
+    picture_server.contents["/data/upload/quick.jpg"] = b"picture"
+    picture_server.delays["/data/upload/slow.jpg"] = 1.0
+    for between in ("quick", "gone"):
+        for _ in range(3):
+            with pytest.raises(MediaUnavailable, match="did not come within"):
+                media.fetch("/data/upload/slow.jpg", task_id=1)
+        with suppress(MediaUnavailable):
+            media.fetch(f"/data/upload/{between}.jpg", task_id=2)
+    assert media.fetch("/data/upload/quick.jpg", task_id=2) == b"picture"
+
+
+def test_a_request_in_a_hurry_is_not_held_against_the_host(settings: Settings, picture_server: PictureServer) -> None:
+    media = Media(settings)
+    picture_server.delays["/data/upload/slow.jpg"] = 1.0
+    for _ in range(5):
+        with pytest.raises(OutOfTime):
+            media.fetch("/data/upload/slow.jpg", 1, time.monotonic() + 0.1)
+    with pytest.raises(MediaUnavailable, match="does not exist"):
+        media.fetch("/data/upload/gone.jpg", 2)
 
 
 def test_label_studio_gone(settings: Settings) -> None:

@@ -241,6 +241,7 @@ def test_a_webhook_needs_its_secret_once_there_is_one(settings: Any) -> None:
     client = TestClient(create_app(build_services(guarded)))
     event = {"action": "ANNOTATION_CREATED", "project": {"id": 2}}
     assert client.post("/webhook", json=event).status_code == 401
+    assert client.post("/webhook", content=b"{").status_code == 401  # what strangers send is not even read
     assert client.post("/webhook", json=event, headers={WEBHOOK_HEADER: "wrong"}).status_code == 401
     assert client.post("/webhook", json=event, headers={WEBHOOK_HEADER: "s3cret"}).status_code == 200
 
