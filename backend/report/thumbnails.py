@@ -22,8 +22,8 @@ AT_ONCE = 8
 class Thumbnails:
     """Makes each thumbnail once and keeps it in the cache folder.
 
-    uri: as it is saved with evaluations; an edited task has another. threads: to make them in, so that pictures that hang
-    leave the server's other threads to everything else.
+    uri: as it is saved with evaluations; an edited task has another. threads: to make them in, so that pictures that
+    hang leave the server's other threads to everything else.
     """
 
     def __init__(self, pictures: Pictures, originals: Originals) -> None:
