@@ -14,7 +14,7 @@ from model.errors import ExportFailed
 from model.export import Scorer, export
 from model.images import read_image, to_array
 
-CONFIG = DetectorConfig(backbone="efficientnet_lite0", image_size=64, orientation="fixed", tolerance="strict")
+CONFIG = DetectorConfig(backbone="efficientnet_lite0", image_size=96, orientation="fixed", tolerance="strict")
 
 
 @pytest.fixture(scope="module")
