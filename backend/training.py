@@ -300,7 +300,7 @@ class Trainer:
         training = dataset.training
         config = self._settle_tiles(project_id, [(image.uri, image.task_id) for image in training], config)
         found, failed = self._embed(project_id, training, config, told="reading pictures")
-        if 2 * len(found) < len(training):
+        if failed and len(found) < max(len(training) / 2, self._settings.min_normals):
             reason = next(iter(failed.values()))[1]
             raise PicturesUnreadable(
                 f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"

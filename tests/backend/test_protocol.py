@@ -223,7 +223,7 @@ def test_a_token_that_cannot_be_exchanged_costs_the_pictures_and_not_the_answer(
 def test_a_fault_elsewhere_is_not_called_the_servers_own(
     fault: Exception, status: int, client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(project_id: int) -> str:
+    def fail(*asked: object) -> str:
         raise fault
 
     monkeypatch.setattr(services.predictor, "connect", fail)

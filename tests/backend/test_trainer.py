@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend import configs
-from backend.errors import AreaUnusable, StudioRefused
+from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from backend.training import Trainer
@@ -189,6 +189,15 @@ def test_normals_that_can_be_read_again_are_learned(
     assert "can be read now" in services.jobs.board.news(PROJECT)["last_training"]["why"]
     assert services.registry.detector(PROJECT, version.name).calibration.threshold == version.threshold
     assert not services.jobs.board.problems(PROJECT)
+
+
+def test_where_too_few_normals_are_left_because_some_cannot_be_read_it_says_so(
+    trainer: Trainer, picture_server: PictureServer
+) -> None:
+    for lost in (1, 2):
+        del picture_server.contents[f"/data/upload/{lost}.jpg"]
+    with pytest.raises(PicturesUnreadable, match="2 of the 6 normal pictures cannot be read"):
+        trainer.sync(PROJECT)
 
 
 def test_copies_count_once(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
