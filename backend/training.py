@@ -45,6 +45,10 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 FEW_NORMALS = 300
+PAIRED = (
+    "Most normal pictures are nearly the same as another. Where they show the same part again, or are frames of one"
+    " film, new parts will be called abnormal too often: name the part in the task data and set GROUP_KEY"
+)
 
 
 def _always() -> None:
@@ -101,6 +105,8 @@ class Trainer:
         self._suggest(project_id, tasks, dataset, config, wanted, current)
         if current is None:
             return []
+        if self._registry.detector(project_id, current.name).seems_paired:
+            self._board.post(project_id, advice=PAIRED)
         check()
         self._announce(project, backends, current.name)
         return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]

@@ -18,7 +18,7 @@ from model import artifact
 from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, supported_threshold, suspects
 from model.config import DetectorConfig
-from model.copies import first_copies, same
+from model.copies import first_copies, same, seem_paired
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource, ImageSources, pictures_in, read_size
@@ -374,6 +374,14 @@ class AnomalyDetector:
     @property
     def calibration(self) -> Calibration:
         return self._known.calibration
+
+    @property
+    def seems_paired(self) -> bool:
+        """Whether most pictures resemble another so much that they may show the same part, and no parts were named.
+
+        The threshold would be far too low then: each makes the other look known.
+        """
+        return self.calibration.parts is None and seem_paired(self._known.looks)
 
     @property
     def memory(self) -> PatchMemory:

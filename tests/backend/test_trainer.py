@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from backend import configs
 from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
@@ -198,6 +200,21 @@ def test_where_too_few_normals_are_left_because_some_cannot_be_read_it_says_so(
         del picture_server.contents[f"/data/upload/{lost}.jpg"]
     with pytest.raises(PicturesUnreadable, match="2 of the 6 normal pictures cannot be read"):
         trainer.sync(PROJECT)
+
+
+def test_where_most_pictures_have_a_twin_it_says_what_to_do(
+    trainer: Trainer, studio: FakeStudio, services: Services, picture_server: PictureServer
+) -> None:
+    trainer.sync(PROJECT)
+    assert "advice" not in services.jobs.board.news(PROJECT)
+    for task_id in range(7, 13):
+        with Image.open(io.BytesIO(picture_server.contents[f"/data/upload/{task_id - 6}.jpg"])) as picture:
+            again = io.BytesIO()
+            picture.save(again, "JPEG", quality=90)
+        picture_server.contents[f"/data/upload/{task_id}.jpg"] = again.getvalue()
+        studio.label(task_id, "normal")
+    trainer.sync(PROJECT)
+    assert "set GROUP_KEY" in services.jobs.board.news(PROJECT)["advice"]
 
 
 def test_copies_count_once(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:

@@ -177,6 +177,7 @@ def test_pictures_of_one_part_do_not_vouch_for_each_other(small: Embedder, tmp_p
     assert alarms[apart] > 15
     assert alarms[together] <= 2
     assert together.calibration.provisional  # eight parts are no ten
+    assert (apart.seems_paired, together.seems_paired) == (True, False)
     assert not apart.calibration.provisional
     together.save(tmp_path / "model")
     loaded = AnomalyDetector.load(tmp_path / "model", embedder=small)
@@ -184,6 +185,11 @@ def test_pictures_of_one_part_do_not_vouch_for_each_other(small: Embedder, tmp_p
     few = {name: str(int(part) % 4) for name, part in parts.items()}
     same = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=few)  # type: ignore[arg-type]
     assert same.calibration.threshold == apart.calibration.threshold
+
+
+def test_pictures_of_different_parts_do_not_seem_paired(normal_pictures: list[Path], small: Embedder) -> None:
+    assert not learned(small, list(normal_pictures[:20])).seems_paired
+    assert not learned(small, [texture(seed) for seed in range(9)]).seems_paired
 
 
 def test_a_copy_of_a_remembered_picture_is_known_as_such(textures: AnomalyDetector) -> None:
