@@ -190,10 +190,14 @@ class Metrics(Answer):
 
 
 class Section(Metrics):
-    """independent: the same for verdicts that people gave without accepting a prediction."""
+    """independent: the same for verdicts that people gave without accepting a prediction.
+
+    learned: how many of the pictures the version learned, each scored by a memory that had not seen it.
+    """
 
     independent: Metrics
     not_independent: int
+    learned: int = 0
 
 
 class Threshold(Answer):
@@ -266,7 +270,7 @@ class Saving(Answer):
 
 
 class Changes(Answer):
-    """Confirmed pictures, by task, that are judged otherwise than by the version before."""
+    """What Comparison says, in short, of the version that was in charge before and this one."""
 
     since: str
     compared: int
@@ -338,7 +342,7 @@ class Moved(Answer):
 
 
 class Comparison(Answer):
-    """Two versions on the pictures that both judged, and how often each was right."""
+    """Two versions on the pictures that both judged and neither had learned, and how often each was right."""
 
     first: str
     second: str

@@ -14,8 +14,9 @@ from pydantic import BaseModel, Field
 from backend import answers
 from backend.access import Parts, User, authenticate, known_project
 from backend.actions import follow_rate, put_in_charge
+from backend.comparing import compare
 from backend.errors import Forbidden
-from backend.report.view import compare, measured
+from backend.report.view import measured
 from backend.services import Services
 from backend.status import project_status
 
@@ -67,7 +68,7 @@ def evaluation(project_id: int, parts: Parts, version: str | None = None) -> Jso
 
 @router.get("/projects/{project_id}/compare", response_model=answers.Comparison)
 def compare_versions(project_id: int, first: str, second: str, parts: Parts) -> Json:
-    """Two versions on the confirmed pictures that both judged: how often each was right, and where they differ."""
+    """Two versions on the confirmed pictures that both judged and neither had learned: where they differ."""
     known_project(project_id, parts)
     return compare(*(measured(project_id, parts.registry, name) for name in (first, second)))
 

@@ -16,7 +16,7 @@ from backend.choices import choices
 from backend.dataset import Dataset, LabelledImage
 from backend.pictures import Pictures
 from backend.registry import now
-from model.detector import AnomalyDetector
+from model.detector import AnomalyDetector, TrainingImage
 from model.embedding import Embedding
 from model.evaluation import evaluate, significantly_worse
 from model.prediction import Verdict
@@ -148,7 +148,7 @@ def report(project_id: int, version: str, detector: AnomalyDetector, dataset: Da
         "test": _section([case for case in cases if case.image.split is Split.TEST]),
         "held_out": _section(cases),
         "before_confirmation": _before_confirmation(dataset.labelled),
-        "recheck": _recheck(detector),
+        "recheck": _recheck(detector, dataset),
         "disputes": [asdict(dispute) | {"uri": saved(dispute.uri)} for dispute in dataset.disputed],
         "probability": probability,
         "cases": rows,
@@ -181,15 +181,6 @@ def _are_abnormal(rows: Sequence[Json]) -> NDArray[np.bool_]:
     return np.array([row["confirmed"] == Verdict.ABNORMAL.value for row in rows], dtype=bool)
 
 
-def changes(since: str, before: Sequence[Case], after: Sequence[Case]) -> Json:
-    """Which confirmed pictures a version judges otherwise than `since` did: better and worse, by task."""
-    verdicts = {case.image.task_id: case.predicted for case in before}
-    moved = [case for case in after if verdicts.get(case.image.task_id, case.predicted) is not case.predicted]
-    right = [case.image.task_id for case in moved if case.predicted is case.image.verdict]
-    wrong = [case.image.task_id for case in moved if case.predicted is not case.image.verdict]
-    return {"since": since, "compared": len(verdicts), "better": right, "worse": wrong}
-
-
 def worse_on_test(candidate: Sequence[Case], current: Sequence[Case]) -> bool:
     """Whether the candidate orders the same test pictures worse, beyond chance; False with too few to tell."""
     before = {case.image.task_id: case for case in current if case.image.split is Split.TEST}
@@ -204,41 +195,50 @@ def worse_on_test(candidate: Sequence[Case], current: Sequence[Case]) -> bool:
     )
 
 
-def _section(cases: Iterable[Case]) -> Json:
-    """Metrics over all of the cases, and over those judged without starting from a prediction."""
-    rows = list(cases)
-    own = [case for case in rows if case.image.independent]
-    return _metrics(rows) | {"independent": _metrics(own), "not_independent": len(rows) - len(own)}
-
-
-def _metrics(cases: Sequence[Case]) -> Json:
-    return evaluate(
-        [case.raw_score for case in cases],
-        [case.image.verdict is Verdict.ABNORMAL for case in cases],
-        [case.predicted is Verdict.ABNORMAL for case in cases],
-    ).to_json()
+def _section(cases: Sequence[Case]) -> Json:
+    """Metrics, and how many of the pictures the model learned, if only for want of others."""
+    judged = [_Judged(case.image, case.raw_score, case.predicted) for case in cases]
+    return _metrics(judged) | {"learned": sum(case.cross_fitted for case in cases)}
 
 
 def _before_confirmation(labelled: Iterable[LabelledImage]) -> Json:
     """What the models in charge had predicted when people confirmed the tasks."""
-    foreseen = [(image, image.prior) for image in labelled if image.prior]
-    own = [(image, prior) for image, prior in foreseen if image.independent]
-
-    def metrics(rows: Sequence[tuple[LabelledImage, Any]]) -> Json:
-        return evaluate(
-            [prior.score for _, prior in rows],
-            [image.verdict is Verdict.ABNORMAL for image, _ in rows],
-            [prior.verdict is Verdict.ABNORMAL for _, prior in rows],
-        ).to_json()
-
-    return metrics(foreseen) | {"independent": metrics(own), "not_independent": len(foreseen) - len(own)}
+    return _metrics([_Judged(image, image.prior.score, image.prior.verdict) for image in labelled if image.prior])
 
 
-def _recheck(detector: AnomalyDetector) -> list[Json]:
-    """Pictures tagged normal that look least like the others, the strangest first: a fifth of them all."""
-    ordered = sorted(detector.training, key=lambda image: -image.raw_score)
-    shown = math.ceil(RECHECK_SHARE * len(ordered))
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A confirmed picture, how strange a model found it, and its verdict."""
+
+    image: LabelledImage
+    score: float
+    verdict: Verdict
+
+
+def _metrics(judged: Sequence[_Judged]) -> Json:
+    """Over all of the pictures, and over those that people judged without starting from a prediction."""
+    own = [one for one in judged if one.image.independent]
+    return _compared(judged) | {"independent": _compared(own), "not_independent": len(judged) - len(own)}
+
+
+def _compared(judged: Sequence[_Judged]) -> Json:
+    return evaluate(
+        [one.score for one in judged],
+        [one.image.verdict is Verdict.ABNORMAL for one in judged],
+        [one.verdict is Verdict.ABNORMAL for one in judged],
+    ).to_json()
+
+
+def _recheck(detector: AnomalyDetector, dataset: Dataset) -> list[Json]:
+    """Pictures tagged normal that a person should look at again, but for those that people vouch for."""
+    trusted = {str(image.task_id) for image in dataset.labelled if image.ground_truth}
     return [
         {"task_id": int(image.name), "raw_score": image.raw_score, "set_aside": image.suspect}
-        for image in ordered[:shown]
+        for image in to_check([image for image in detector.training if image.name not in trusted])
     ]
+
+
+def to_check(training: Sequence[TrainingImage]) -> list[TrainingImage]:
+    """The pictures that look least like the others, the strangest first: a fifth of them, rounded up."""
+    ordered = sorted(training, key=lambda image: -image.raw_score)
+    return ordered[: math.ceil(RECHECK_SHARE * len(ordered))]

@@ -15,6 +15,7 @@ from typing import Any
 from backend.areas import DrawnArea, drawn_area
 from backend.board import Board
 from backend.choices import cheapest
+from backend.comparing import changes
 from backend.cutting import Cut
 from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished, is_judged
 from backend.drift import drift, newest_predictions
@@ -26,7 +27,7 @@ from backend.naming import UNTRAINED, is_ours, name_of
 from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry, now
 from backend.results import prediction_result
-from backend.review import Case, changes, held_out_cases, report, worse_on_test
+from backend.review import Case, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
@@ -273,9 +274,9 @@ class Trainer:
             attainable_rate=detector.calibration.attainable_rate,
         )
         evaluation = report(project_id, name, detector, dataset, cases) | {"saving": saving}
-        if current and before:
-            evaluation["changes"] = changes(current.name, before, cases)
         check()
+        if current and before:
+            evaluation["changes"] = changes(self._measure(project_id, dataset, current, before), evaluation)
         self._registry.save(version, detector, evaluation)
         with about(version=name):
             log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
@@ -346,11 +347,21 @@ class Trainer:
     def _review(self, project_id: int, dataset: Dataset, current: ModelVersion, newest: list[Json]) -> None:
         """Compares the promoted version with whatever people have confirmed since, and with the newest pictures."""
         detector = self._registry.detector(project_id, current.name)
-        evaluation = report(project_id, current.name, detector, dataset, self._cases_of(current, dataset))
-        evaluation |= {"newest": newest, "drift": drift(detector.calibration, newest)}
-        known = self._registry.evaluation(project_id, current.name) or {}
-        kept = {key: known[key] for key in ("changes", "saving") if key in known}
-        self._registry.save_evaluation(project_id, current.name, evaluation | kept)
+        seen = {"newest": newest, "drift": drift(detector.calibration, newest)}
+        self._measure(project_id, dataset, current, self._cases_of(current, dataset), **seen)
+
+    def _measure(
+        self, project_id: int, dataset: Dataset, version: ModelVersion, cases: Sequence[Case], **seen: Any
+    ) -> Json:
+        """Saves what a version is worth by what is confirmed now; whatever else was known of it stays."""
+        detector = self._registry.detector(project_id, version.name)
+        known = self._registry.evaluation(project_id, version.name) or {}
+        evaluation = known | report(project_id, version.name, detector, dataset, cases) | seen
+        before = self._registry.evaluation(project_id, known["changes"]["since"]) if "changes" in known else None
+        if before:
+            evaluation["changes"] = changes(before, evaluation)
+        self._registry.save_evaluation(project_id, version.name, evaluation)
+        return evaluation
 
     def _announce(self, project: Json, backends: Sequence[Json], version: str) -> None:
         """Keeps the backend's title equal to the version: Label Studio then sorts by this version's scores.

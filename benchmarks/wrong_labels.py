@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from backend.review import to_check
 from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
 from benchmarks.embedded import EmbeddedSet
 from model.detector import AnomalyDetector
@@ -22,7 +23,6 @@ from model.detector import AnomalyDetector
 SIZES: tuple[int | None, ...] = (25, 50, None)
 SEEDS = 5
 SHARES = (0.0, 0.05, 0.1)
-FIRST = 0.2
 HEAD = "| data | learned | hidden | AUROC | found | on the first fifth | set aside |"
 
 Row = tuple[float, float, float, float]
@@ -64,15 +64,13 @@ def _measure_one(pictures: EmbeddedSet, n: int | None, share: float, seed: int) 
 
 
 def _rediscovered(trained: AnomalyDetector, hidden: NDArray[np.int64]) -> tuple[float, float]:
-    """Which share of the hidden pictures the first part of the list shows, and which was set aside."""
-    listed = sorted(trained.training, key=lambda image: -image.raw_score)
-    first = listed[: round(FIRST * len(listed))]
+    """Which share of the hidden pictures the list to check again shows, and which was set aside."""
     wrong = {str(index) for index in hidden}
     if not wrong:
         return float("nan"), float("nan")
     return (
-        sum(image.name in wrong for image in first) / len(wrong),
-        sum(image.suspect and image.name in wrong for image in listed) / len(wrong),
+        sum(image.name in wrong for image in to_check(trained.training)) / len(wrong),
+        sum(image.suspect and image.name in wrong for image in trained.training) / len(wrong),
     )
 
 

@@ -22,6 +22,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from backend.access import Parts, User, authenticate, known_project, may_change
 from backend.actions import follow_rate, put_in_charge
 from backend.answers import FAULTS, gives
+from backend.comparing import compare
 from backend.errors import Forbidden, NotPossible, UnknownProject
 from backend.media import shown
 from backend.report import view
@@ -33,7 +34,7 @@ Json = dict[str, Any]
 COMPARED = 100
 EVERY_SECONDS = 0.5
 COOKIE = "anomaly_page"
-FIELDS = "task_id uri split confirmed predicted score raw_score p_value probability independent".split()
+FIELDS = "task_id uri split confirmed predicted score raw_score p_value probability independent cross_fitted".split()
 
 
 async def _form(request: Request, token: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> dict[str, str]:
@@ -107,7 +108,7 @@ def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTML
         versions=view.versions_of(project_id, registry),
         chosen=(first, second),
         sections=[(evaluation["held_out"], evaluation["model_version"]) for evaluation in evaluations],
-        comparison=view.compare(*evaluations),
+        comparison=compare(*evaluations),
         shown=COMPARED,
         studio_url=parts.settings.public_studio_url,
     )
@@ -208,7 +209,10 @@ def rule(project_id: int, form: Form, parts: Parts, user: User) -> RedirectRespo
 
 @router.get("/projects/{project_id}/cases.csv", response_class=Response, responses=gives("text/csv"))
 def cases(project_id: int, parts: Parts, version: str | None = None) -> Response:
-    """Every confirmed picture that a version had not learned, one a line. version: the one in charge, unless named."""
+    """Every confirmed picture kept for testing, one a line. version: the one in charge, unless named.
+
+    cross_fitted: it was learned, for want of others or as a copy, but scored by a memory that had not seen it.
+    """
     found = view.measured(project_id, parts.registry, version)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, extrasaction="ignore")

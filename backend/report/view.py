@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from backend.errors import UnknownProject
@@ -105,35 +104,6 @@ def slider(evaluation: Json) -> Json:
         "choices": offered,
         "in_force": in_force(evaluation),
     }
-
-
-def compare(first: Json, second: Json) -> Json:
-    """Two evaluations on the pictures that both judged: how often each was right, and where they differ."""
-    before = {case["task_id"]: case for case in first["cases"]}
-    pairs = [(before[case["task_id"]], case) for case in second["cases"] if case["task_id"] in before]
-    moved = [
-        {
-            "task_id": new["task_id"],
-            "confirmed": new["confirmed"],
-            "first": {name: old[name] for name in ("predicted", "score")},
-            "second": {name: new[name] for name in ("predicted", "score")},
-            "better": new["predicted"] == new["confirmed"],
-        }
-        for old, new in pairs
-        if old["predicted"] != new["predicted"]
-    ]
-    return {
-        "first": first["model_version"],
-        "second": second["model_version"],
-        "compared": len(pairs),
-        "first_right": _right(old for old, _ in pairs),
-        "second_right": _right(new for _, new in pairs),
-        "moved": sorted(moved, key=lambda case: bool(case["better"])),
-    }
-
-
-def _right(cases: Iterable[Json]) -> int:
-    return sum(case["predicted"] == case["confirmed"] for case in cases)
 
 
 def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:

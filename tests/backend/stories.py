@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.comparing import changes
 from backend.dataset import Dataset, Dispute, LabelledImage
 from backend.drift import drift
-from backend.review import Case, changes, held_out_cases, report
+from backend.review import Case, held_out_cases, report
 from backend.services import Services
 from model.detector import AnomalyDetector
 from model.prediction import Verdict
@@ -80,11 +81,12 @@ def _train_twice(services: Services, detector: AnomalyDetector, shown: dict[int,
         for task_id, one in zip(fresh, said, strict=True)
     ]
     registry.remember(PROJECT)
-    for name, version, cases in (("v1", lenient, first), ("v2", detector, second)):
-        evaluation = report(PROJECT, name, version, dataset, cases) | {"newest": newest}
-        if name == "v2":
-            evaluation["changes"] = changes("v1", first, second)
-        registry.save(make_version(name=name, created_at=f"2026-01-0{name[1]}T00:00:00"), version, evaluation)
+    before = report(PROJECT, "v1", lenient, dataset, first) | {"newest": newest}
+    after = report(PROJECT, "v2", detector, dataset, second) | {"newest": newest}
+    after["changes"] = changes(before, after)
+    asked = make_version(name="v1", created_at="2026-01-01T00:00:00", alarm_rate=0.5)
+    registry.save(asked, lenient, before)
+    registry.save(make_version(name="v2", created_at="2026-01-02T00:00:00"), detector, after)
     registry.promote(PROJECT, "v1", "there are 10 normal pictures and no model yet")
     registry.promote(PROJECT, "v2", "2 new normal pictures")
     registry.promote(PROJECT, "v1", "put in charge by hand", by="ada")

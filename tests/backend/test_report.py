@@ -221,6 +221,7 @@ def test_an_unknown_version_is_refused(client: TestClient, story: None, services
 def test_downloads(client: TestClient, story: None, normal_pictures: list[Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(client.get(f"/projects/{PROJECT}/cases.csv").text)))
     assert len(rows) == 14
+    assert {row["cross_fitted"] for row in rows} == {"False"}
     assert {row["confirmed"] for row in rows} == {"normal", "abnormal"}
     model = AnomalyDetector.from_bytes(client.get(f"/projects/{PROJECT}/model").content)
     assert model.predict(normal_pictures[:1])[0].raw_score > 0

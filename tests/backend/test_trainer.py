@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from backend import configs
+from backend.comparing import changes
 from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
@@ -147,13 +148,18 @@ def test_a_new_version_says_which_confirmed_pictures_it_judges_otherwise(
     trainer.sync(PROJECT)
     first = services.registry.current(PROJECT)
     services.registry.set_alarm_rate(PROJECT, 0.9)
+    studio.label(25, "abnormal")
     trainer.sync(PROJECT, force=True)
+    before = services.registry.evaluation(PROJECT, str(first))
+    assert before is not None
+    assert 25 in [case["task_id"] for case in before["cases"]]
     for _ in range(2):  # the review that follows must keep it
         evaluation = services.registry.evaluation(PROJECT, str(services.registry.current(PROJECT)))
         assert evaluation is not None
+        assert evaluation["changes"] == changes(before, evaluation)
         assert evaluation["changes"]["since"] == first
         assert evaluation["changes"]["worse"]
-        assert evaluation["changes"]["better"] == []
+        assert evaluation["changes"]["better"] == [25]
         trainer.sync(PROJECT)
 
 

@@ -14,7 +14,7 @@ from backend.labels import EXAMPLE_CONFIG, parse_config
 from backend.naming import is_ours
 from backend.pictures import Pictures
 from backend.registry import ModelVersion
-from backend.review import ENOUGH_OF_EACH, Case, held_out_cases, report, worse_on_test
+from backend.review import ENOUGH_OF_EACH, Case, held_out_cases, report, to_check, worse_on_test
 from backend.services import Services
 from backend.settings import Settings
 from backend.status import project_status
@@ -184,6 +184,23 @@ def test_the_last_training_is_told_while_a_model_of_the_project_is_in_charge(
     assert told() == trained
     services.registry.set_aside(PROJECT, 1795480240)
     assert told() is None
+
+
+def test_the_list_to_check_again_begins_with_the_strangest_and_leaves_out_what_people_vouch_for(
+    detector: AnomalyDetector,
+) -> None:
+    strangest, second = (int(image.name) for image in to_check(detector.training))
+
+    def listed(vouched: set[int]) -> list[int]:
+        learned = [
+            image(int(known.name), ground_truth=int(known.name) in vouched, split=Split.TEST)
+            for known in detector.training
+        ]
+        told = report(PROJECT, "v1", detector, Dataset(tuple(learned), (), ()), [])
+        return [row["task_id"] for row in told["recheck"]]
+
+    assert listed(set()) == [strangest, second]
+    assert listed({strangest})[0] == second
 
 
 def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:
