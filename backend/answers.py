@@ -113,10 +113,11 @@ class Status(Answer):
     """Where a project stands.
 
     message: one sentence. pending: work is asked for or going on. alarm_rate: share of normal pictures that may be
-    called abnormal; attainable_alarm_rate: the least that so few pictures can promise. normals, abnormals: confirmed
-    pictures, of which training_normals are learned and held_out kept for testing. normals_needed: before the first
-    training. area_task: on whose picture people drew where to look. disputed: tasks on which people disagree.
-    without_image: tasks whose data has no picture. suggested: what to tag next, the most useful first.
+    called abnormal; attainable_alarm_rate: the least that so few pictures can promise. model_normals: pictures that the
+    version in charge learned, of the model_given that it was given. normals, abnormals: confirmed pictures, of which
+    training_normals are learned and held_out kept for testing. normals_needed: before the first training. area_task: on
+    whose picture people drew where to look. disputed: tasks on which people disagree. without_image: tasks whose data
+    has no picture. suggested: what to tag next, the most useful first.
     """
 
     project_id: int
@@ -128,6 +129,7 @@ class Status(Answer):
     model_version: str | None
     provisional: bool | None
     model_normals: int
+    model_given: int
     alarm_rate: float
     attainable_alarm_rate: float | None
     tasks: int | None

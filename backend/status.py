@@ -35,6 +35,7 @@ def project_status(project_id: int, registry: Registry, board: Board, settings: 
         "model_version": name,
         "provisional": version.provisional if version else None,
         "model_normals": version.normals if version else 0,
+        "model_given": len(version.training_tasks) if version else 0,
         "alarm_rate": version.alarm_rate if version else settings.alarm_rate,
         "attainable_alarm_rate": version.attainable_rate if version else None,
         "tasks": news.get("tasks"),
@@ -77,14 +78,29 @@ def _message(
             return f"{name} was lost or is of another release; it is about to be trained again from the labels."
         if needed == 0:
             return "Enough pictures are tagged normal; the training is about to start."
-        pictures = "picture" if needed == 1 else "pictures"
-        return f"Tag {needed} more {pictures} as normal to get the first model."
-    learned = f"{version.name} is in charge; it learned from {version.normals} normal pictures."
+        return _to_tag(needed, news)
+    given = len(version.training_tasks)
+    share = f"{version.normals} of {given}" if given > version.normals else str(version.normals)
+    learned = f"{version.name} is in charge; it learned from {share} normal pictures."
     if version.provisional:
         return f"{learned} It is provisional: tag at least 10 pictures normal for a false-alarm rate to count on."
     if version.attainable_rate > version.alarm_rate:
         return (
-            f"{learned} So few can promise a false-alarm rate of {100 * version.attainable_rate:.0f} %; the"
-            f" {100 * version.alarm_rate:g} % asked for is an estimate."
+            f"{learned} It aims at {100 * version.alarm_rate:g} % false alarms; with so few pictures no less than"
+            f" {100 * version.attainable_rate:.0f} % can be promised."
         )
     return learned
+
+
+def _to_tag(needed: int, news: Json) -> str:
+    """What brings the first model: tagging pictures, or first importing some where too few are here."""
+    tagged, tasks = news.get("training_normals", 0), news.get("tasks")
+    if tasks is not None:
+        here = tasks - len(news.get("without_image", ()))
+        may_be_normal = here - news.get("abnormals", 0) - len(news.get("disputed", ()))
+        missing = tagged + needed - may_be_normal
+        if missing > 0:
+            pictures = "picture is" if here == 1 else "pictures are"
+            return f"Only {here} {pictures} here: import at least {missing} more, to be tagged as normal."
+    pictures = "picture" if needed == 1 else "pictures"
+    return f"Tag {needed}{' more' if tagged else ''} {pictures} as normal to get the first model."

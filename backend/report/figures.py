@@ -13,21 +13,22 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 Json = dict[str, Any]
 
-# Blue and vermilion stay apart for the colour-blind, and readable on white and on black.
+# Each pair stays apart for the colour-blind, and readable on white and on black.
 NORMAL, ABNORMAL = "#3f88c5", "#e0662f"
+SIDE_COLOURS = {"dev": "#9a6fc9", "test": "#1f9a83"}
+NEWEST = SIDE_COLOURS["dev"]
 INK = "#010203"  # stands for the text colour of the page
 FOLLOWS_PAGE = b"<style>svg{color:#444b5a}@media(prefers-color-scheme:dark){svg{color:#c3c9d6}}</style>"
 SIDES = {"dev": "development", "test": "test"}
 LINES = {"dev": "--", "test": "-"}
 BINS = [bin / 40 for bin in range(41)]
 MOST_VERSIONS = 20
-MANY = 6
 MOST_KEPT = 64
 
 # For the whole process: only this module draws, and from many threads at once.
@@ -55,10 +56,11 @@ def _kept(draw: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 @_kept
 def histogram(cases: list[Json]) -> bytes:
-    """Scores of confirmed normal and abnormal pictures and the threshold between them, for development and test."""
-    figure = _figure(height=4)
-    rows = figure.subplots(2, 1, sharex=True)
-    for axes, (side, title) in zip(rows, SIDES.items(), strict=True):
+    """Scores of confirmed normal and abnormal pictures and the threshold between them, for each side that has any."""
+    sides = [side for side in SIDES if any(case["split"] == side for case in cases)]
+    figure = _figure(height=1 + 1.5 * len(sides))
+    rows = figure.subplots(len(sides), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, side in zip(rows, sides, strict=True):
         scores, abnormal = _scores(cases, side)
         axes.hist(
             [scores[~abnormal], scores[abnormal]],
@@ -70,9 +72,9 @@ def histogram(cases: list[Json]) -> bytes:
         )
         axes.axvline(0.5, color=INK, linestyle="--", linewidth=1, label="threshold")
         axes.set(ylabel="pictures", xlim=(0, 1))
-        axes.set_title(title)
+        axes.set_title(SIDES[side])
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    rows[1].set_xlabel("score")
+    rows[-1].set_xlabel("score")
     figure.legend(*rows[0].get_legend_handles_labels(), loc="upper right", ncols=3, frameon=False, reverse=True)
     return _svg(figure)
 
@@ -89,7 +91,7 @@ def curves(cases: list[Json]) -> bytes:
             continue
         called = scores > 0.5
         recall_now, alarms_now = called[abnormal].mean(), called[~abnormal].mean()
-        look = {"color": ABNORMAL if side == "test" else NORMAL, "linestyle": LINES[side]}
+        look = {"color": SIDE_COLOURS[side], "linestyle": LINES[side]}
         false_alarms, recall, _ = roc_curve(abnormal, scores)
         left.plot(false_alarms, recall, label=title, **look)
         left.plot(alarms_now, recall_now, "o", color=look["color"])
@@ -99,19 +101,20 @@ def curves(cases: list[Json]) -> bytes:
             right.plot(recall_now, abnormal[called].mean(), "o", color=look["color"])
     left.set(xlabel="false-alarm rate", ylabel="recall", title="ROC", ylim=(-0.03, 1.05))
     right.set(xlabel="recall", ylabel="precision", title="Precision and recall", ylim=(-0.03, 1.05))
-    for axes in (left, right):
-        axes.legend(frameon=False, loc="lower right" if axes is left else "lower left")
+    figure.legend(*left.get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False)
     return _svg(figure)
 
 
 @_kept
 def versions(found: list[Json]) -> bytes:
-    """AUROC, recall and false-alarm rate from version to version, the oldest first, with their 95 % intervals."""
+    """AUROC, recall and false-alarm rate from version to version, the oldest first, with their 95 % intervals.
+
+    A hollow dot: some of the pictures had been learned.
+    """
     shown = found[:MOST_VERSIONS][::-1]
-    many = len(shown) > MANY
-    figure = _figure(height=3.6, bottom=1.2 if many else 0.9)
+    figure = _figure(height=3.8, bottom=1.3)
     titles = {"false_alarm_rate": "False alarms", "recall": "Found", "auroc": "Order of the scores (AUROC)"}
-    for axes, (key, title) in zip(figure.subplots(1, 3, sharey=True), titles.items(), strict=True):
+    for axes, (key, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
         for shift, (side, label) in zip((-0.08, 0.08), SIDES.items(), strict=True):
             values = np.array([_with_interval(version, side, key) for version in shown])
             places = np.arange(len(shown)) + shift
@@ -119,17 +122,21 @@ def versions(found: list[Json]) -> bytes:
                 places,
                 values[:, 0],
                 yerr=np.abs(values[:, 1:] - values[:, :1]).T,
-                color=ABNORMAL if side == "test" else NORMAL,
+                color=SIDE_COLOURS[side],
                 linestyle=LINES[side],
-                marker="o",
-                markersize=4,
                 elinewidth=0.8,
                 label=label,
             )
+            learned = np.array([bool((version.get(side) or {}).get("learned")) for version in shown])
+            for rows, fill in ((learned, "none"), (~learned, "full")):
+                dots = {"color": SIDE_COLOURS[side], "marker": "o", "markersize": 4, "fillstyle": fill}
+                axes.plot(places[rows], values[rows, 0], linestyle="", **dots)
         axes.set_title(title)
         axes.set(ylim=(-0.03, 1.03))
-        names = [version["name"].rpartition("-")[2] for version in shown]
-        axes.set_xticks(range(len(shown)), names, rotation=90 if many else 30, ha="right", fontsize=8)
+        if key != "auroc":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        names = [version["name"].removeprefix("normal-") for version in shown]
+        axes.set_xticks(range(len(shown)), names, rotation=90, fontsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc="lower right", ncols=2, frameon=False)
     return _svg(figure)
 
@@ -139,7 +146,7 @@ def drift(found: Json) -> bytes:
     """Scores of the newest pictures called normal beside those of the normal pictures at training."""
     figure = _figure(height=3)
     axes = figure.subplots()
-    rows = [(found["scores_at_training"], NORMAL, "at training"), (found["scores"], ABNORMAL, "newest")]
+    rows = [(found["scores_at_training"], NORMAL, "at training"), (found["scores"], NEWEST, "newest")]
     for scores, color, label in rows:
         weights = np.full(len(scores), 1 / len(scores))
         axes.hist(scores, bins=BINS, weights=weights, histtype="stepfilled", color=color, alpha=0.6, label=label)

@@ -78,17 +78,20 @@ def project_page(
     token = token or secrets.token_urlsafe(24)
     text = pages.get_template("project.html").render(
         status=status,
+        shown=view.SHOWN,
         evaluation=evaluation,
         parts=[(evaluation[name], title) for name, title in view.PARTS] if evaluation else [],
         galleries=view.galleries(evaluation["cases"]) if evaluation else [],
         versions=versions,
         measured_versions=sum(map(view.is_measured, versions)),
+        some_learned=any(map(view.is_partly_learned, versions)),
         promotions=registry.promotions(project_id),
         rule=rules[-1] if rules else None,
         in_force=view.in_force(evaluation) if evaluation else 0,
         slider=view.slider(evaluation) if evaluation else {},
         may_change=may_change(user, parts),
         next_step=view.next_step(status, evaluation),
+        worse=None if status["error"] else view.worse_since(evaluation, versions),
         studio_url=parts.settings.public_studio_url,
         token=token,
     )
@@ -103,10 +106,12 @@ def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTML
     known_project(project_id, parts)
     registry = parts.registry
     evaluations = [view.measured(project_id, registry, name) for name in (first, second)]
+    versions = view.versions_of(project_id, registry)
     text = pages.get_template("compare.html").render(
         status=_status(project_id, parts),
-        versions=view.versions_of(project_id, registry),
+        versions=versions,
         chosen=(first, second),
+        known={version["name"]: version for version in versions},
         sections=[(evaluation["held_out"], evaluation["model_version"]) for evaluation in evaluations],
         comparison=compare(*evaluations),
         shown=COMPARED,

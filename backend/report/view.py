@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from backend.comparing import clearly_worse
+from backend.dataset import HOLD_OUT_FROM
 from backend.errors import UnknownProject
 from backend.registry import Registry
+from backend.review import ENOUGH_OF_EACH
 
 Json = dict[str, Any]
 
 SHOWN = 12
 FOUND_TOO_RARELY = 0.5
+CLOSE = 0.1
 PARTS = (("dev", "Development"), ("test", "Test"), ("held_out", "Both"))
 
 
@@ -55,9 +59,14 @@ def versions_of(project_id: int, registry: Registry) -> list[Json]:
 
 
 def is_measured(version: Json) -> bool:
-    """Whether anything was confirmed while the version was in charge."""
+    """Whether anything was confirmed when the version was measured last."""
     held_out = version.get("held_out") or {}
     return bool(held_out.get("normals") or held_out.get("abnormals"))
+
+
+def is_partly_learned(version: Json) -> bool:
+    """Whether the version had learned some of the pictures that it was measured on."""
+    return bool((version.get("held_out") or {}).get("learned"))
 
 
 def galleries(cases: list[Json]) -> list[Json]:
@@ -68,11 +77,12 @@ def galleries(cases: list[Json]) -> list[Json]:
 
     alarms = sorted(having("normal", "abnormal"), key=lambda case: -case["score"])
     misses = sorted(having("abnormal", "normal"), key=lambda case: case["score"])
-    close = sorted(cases, key=lambda case: abs(case["score"] - 0.5))
+    near = [case for case in cases if abs(case["score"] - 0.5) <= CLOSE]
+    close = sorted(near, key=lambda case: abs(case["score"] - 0.5))
     rows = [
         ("alarms", "False alarms", "Confirmed normal, called abnormal; the worst first.", alarms),
         ("misses", "Misses", "Confirmed abnormal, called normal; the worst first.", misses),
-        ("close", "Closest to the threshold", "A little more or less, and the verdict would be another.", close),
+        ("close", "Close to the threshold", "A little more or less, and the verdict would be another.", close),
     ]
     return [
         {
@@ -81,7 +91,6 @@ def galleries(cases: list[Json]) -> list[Json]:
             "text": text,
             "total": len(found),
             "cases": found[:SHOWN],
-            "counts": found is not close,
         }
         for name, title, text, found in rows
     ]
@@ -106,22 +115,43 @@ def slider(evaluation: Json) -> Json:
     }
 
 
+def worse_since(evaluation: Json | None, versions: list[Json]) -> Json | None:
+    """The changes since the version before, where clearly more are for the worse and that version is still there.
+
+    None where the two were asked for different false-alarm rates: the change was then meant.
+    """
+    found = (evaluation or {}).get("changes")
+    if evaluation is None or found is None or not clearly_worse(found):
+        return None
+    rates = {version["name"]: version["alarm_rate"] for version in versions}
+    same = found["since"] in rates and rates[found["since"]] == rates.get(evaluation["model_version"])
+    return found if same else None
+
+
 def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:
-    """What to do next, in one sentence, and the name of the section that shows it; empty where none does."""
+    """What to do next, in one sentence, and the name of the section that shows it; each empty where there is none."""
+    if status["error"] and status["problems"]:
+        return (
+            "Correct what the line above says; where it speaks of pictures, tagging others as normal is enough too.",
+            "unusable",
+        )
     if status["error"]:
-        return "Mend what the line above says; everything else goes on by itself.", ""
-    if status["normals_needed"]:
-        return f"Tag {status['normals_needed']} more pictures as normal in Label Studio.", ""
+        return "Correct what the line above says; everything else goes on by itself.", ""
+    if status["normals_needed"]:  # the line above says it
+        return ("Begin with the pictures below.", "suggested") if status["suggested"] else ("", "")
     if evaluation is None:
         return "Wait a moment: the training comes by itself.", ""
     if status["disputed"]:
         return "Settle the tasks on which people disagree.", "disputed"
     if any(item["set_aside"] for item in evaluation["recheck"]):
         return "Check the normal pictures that were set aside.", "recheck"
-    if status["normals"] < 20:
-        return "Tag more pictures as normal: from 20 on, some are kept to test the model with.", ""
-    if evaluation["held_out"]["abnormals"] < 10:
-        return "Confirm abnormal pictures when you see some: ten show how many the model finds.", ""
+    if status["normals"] < HOLD_OUT_FROM:
+        return f"Tag more pictures as normal: from {HOLD_OUT_FROM} on, some are kept to test the model with.", ""
+    if evaluation["held_out"]["abnormals"] < ENOUGH_OF_EACH:
+        return (
+            f"Confirm abnormal pictures when you see some: {ENOUGH_OF_EACH} show how many the model finds.",
+            "",
+        )
     if status["problems"]:
         return "See why some pictures could not be used.", "unusable"
     if evaluation["held_out"]["recall"]["value"] < FOUND_TOO_RARELY:
@@ -129,4 +159,6 @@ def next_step(status: Json, evaluation: Json | None) -> tuple[str, str]:
             "Most anomalies are missed: check the strangest normal pictures, tag more, or allow more false alarms.",
             "recheck",
         )
-    return "Go on labelling; review the pictures closest to the threshold first.", "close"
+    if status["suggested"]:
+        return "Go on labelling, with the pictures that are worth judging next.", "suggested"
+    return "Go on labelling.", ""

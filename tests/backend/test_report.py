@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from backend.app import create_app
-from backend.report.view import next_step
+from backend.report.view import galleries, next_step, worse_since
 from backend.services import Services
 from model.detector import AnomalyDetector
 from tests.backend.stories import tell_small_story
@@ -54,7 +54,7 @@ def test_before_anything_is_connected_it_says_how(client: TestClient) -> None:
 def test_before_there_is_a_model_it_says_what_is_missing(client: TestClient, services: Services) -> None:
     services.registry.remember(PROJECT)
     page = client.get(f"/projects/{PROJECT}").text
-    assert "Tag 5 more pictures as normal" in page
+    assert "Tag 5 pictures as normal" in page
     assert "How well it does" not in page
 
 
@@ -81,21 +81,82 @@ def test_with_a_model_it_shows_what_is_worth_judging_next(client: TestClient, st
 @pytest.mark.parametrize(
     ("known", "section"),
     [
-        ({"found": 0.9}, "close"),
+        ({"found": 0.9}, ""),
+        ({"found": 0.9, "suggested": [{"task_id": 3}]}, "suggested"),
         ({"found": 0.4}, "recheck"),
         ({"found": 0.4, "abnormals": 9}, ""),
         ({"found": 0.4, "problems": ["a picture is damaged"]}, "unusable"),
         ({"set_aside": True}, "recheck"),
         ({"set_aside": True, "disputed": [7]}, "disputed"),
+        ({"normals_needed": 5, "suggested": [{"task_id": 3}]}, "suggested"),
+        ({"error": "4 of the 5 normal pictures cannot be read", "problems": ["a picture is damaged"]}, "unusable"),
     ],
 )
 def test_what_to_do_next_is_what_helps_most(known: dict[str, Any], section: str) -> None:
-    status = {"error": None, "normals_needed": 0, "normals": 30, "problems": [], "disputed": []} | known
+    nothing: dict[str, Any] = {"problems": [], "disputed": [], "suggested": []}
+    status = {"error": None, "normals_needed": 0, "normals": 30} | nothing | known
     evaluation = {
         "recheck": [{"task_id": 1, "raw_score": 2.0, "set_aside": known.get("set_aside", False)}],
         "held_out": {"abnormals": known.get("abnormals", 10), "recall": {"value": known.get("found", 1.0)}},
     }
     assert next_step(status, evaluation)[1] == section
+
+
+def test_only_what_is_close_to_the_threshold_is_called_so() -> None:
+    cases = [
+        {"task_id": task_id, "score": score, "confirmed": "normal", "predicted": "normal"}
+        for task_id, score in enumerate((0.1, 0.39, 0.45, 0.59, 0.874), 1)
+    ]
+    close = next(gallery for gallery in galleries(cases) if gallery["id"] == "close")
+    assert ([case["task_id"] for case in close["cases"]], close["total"]) == ([3, 4], 2)
+
+
+def become_worse(services: Services, worse: int, *, rate: float) -> None:
+    """As if v2 had been asked for `rate`, like v1, and judged so many pictures worse than that."""
+    saved = services.registry.evaluation(PROJECT, "v2")
+    assert saved is not None
+    found = {"since": "v1", "compared": 14, "better": [1], "worse": list(range(10, 10 + worse))}
+    services.registry.store.write_json(saved | {"changes": found}, PROJECT, "versions", "v2", "evaluation.json")
+    manifest = services.registry.store.read_json(PROJECT, "versions", "v2", "manifest.json")
+    services.registry.store.write_json(manifest | {"alarm_rate": rate}, PROJECT, "versions", "v2", "manifest.json")
+
+
+@pytest.mark.parametrize(("worse", "rate", "warns"), [(8, 0.5, True), (3, 0.5, False), (8, 0.05, False)])
+def test_a_version_that_judges_clearly_worse_than_the_one_before_is_told_of(
+    client: TestClient, story: None, services: Services, worse: int, rate: float, warns: bool
+) -> None:
+    become_worse(services, worse, rate=rate)
+    page = client.get(f"/projects/{PROJECT}").text
+    card = page[page.index('<section class="card"') : page.index("</section>")]
+    assert (f"{worse} got worse" in card) is warns
+    assert (f'href="{PROJECT}/compare?first=v1&amp;second=v2"' in card) is warns
+    assert ("put v1 back in charge" in card) is warns
+
+
+def test_a_version_that_is_gone_cannot_be_put_back() -> None:
+    evaluation = {"model_version": "v2", "changes": {"since": "v1", "better": [], "worse": list(range(9))}}
+    assert worse_since(evaluation, [{"name": "v2", "alarm_rate": 0.05}]) is None
+
+
+def test_what_was_learned_is_not_said_to_be_unseen(client: TestClient, story: None, services: Services) -> None:
+    assert "that the model has not learned" in client.get(f"/projects/{PROJECT}").text
+    saved = services.registry.evaluation(PROJECT, "v2")
+    assert saved is not None
+    learned = {side: saved[side] | {"learned": 3} for side in ("dev", "held_out")}
+    services.registry.save_evaluation(PROJECT, "v2", saved | learned)
+    page = client.get(f"/projects/{PROJECT}").text
+    assert "that the model has not learned" not in page
+    assert "3 of them learned, each scored as if it had not" in page
+    assert "Of these pictures" in page[page.index('<h2 id="versions">') :]
+
+
+def test_two_versions_are_compared(client: TestClient, story: None) -> None:
+    page = client.get(f"/projects/{PROJECT}/compare?first=v1&second=v2").text
+    assert "On the 14 confirmed pictures that both judged and neither had learned" in page
+    assert "v1 learned from 10 normal pictures and was asked for 50 % false alarms at most" in page
+    assert "v2 learned from 10 normal pictures and was asked for 5 % false alarms at most" in page
+    report = client.get(f"/projects/{PROJECT}").text
+    assert "of 14 confirmed pictures that both judged and neither had learned" in report
 
 
 def test_all_normal_pictures_to_check_again_are_named(client: TestClient, story: None, services: Services) -> None:
@@ -120,7 +181,7 @@ def test_one_project(client: TestClient, story: None, services: Services) -> Non
     page = client.get(f"/projects/{PROJECT}").text
     assert "<b>Tiles" not in page
     assert "v2 is in charge" in page
-    for heading in ("How well it does", "False alarms (", "Misses (", "Closest to the threshold"):
+    for heading in ("How well it does", "False alarms (", "Misses (", "Close to the threshold ("):
         assert heading in page, heading
     assert "People disagree (1)" in page
     assert "damaged or incomplete" in page

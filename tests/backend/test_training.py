@@ -208,13 +208,20 @@ def test_the_status_says_what_to_do_next(services: Services, promote: Callable[.
         return str(project_status(PROJECT, services.registry, services.jobs.board, services.settings)["message"])
 
     services.registry.remember(PROJECT)
-    assert message() == "Tag 5 more pictures as normal to get the first model."
-    services.jobs.board.post(PROJECT, normals_needed=1)
+    assert message() == "Tag 5 pictures as normal to get the first model."
+    services.jobs.board.post(PROJECT, tasks=2, normals_needed=4, training_normals=1, abnormals=1)
+    assert message() == "Only 2 pictures are here: import at least 4 more, to be tagged as normal."
+    services.jobs.board.post(PROJECT, tasks=6, normals_needed=1, training_normals=4, abnormals=1)
     assert message() == "Tag 1 more picture as normal to get the first model."
     services.jobs.board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
     assert message() == "Training: reading pictures, 3 of 9."
     services.jobs.board.post(PROJECT, progress=None)
     promote(provisional=True)
     assert "provisional" in message()
+    promote(name="normal-14", normals=13, training_tasks=tuple(range(14)), attainable_rate=0.071)
+    assert message() == (
+        "normal-14 is in charge; it learned from 13 of 14 normal pictures. It aims at 5 % false alarms; with so few"
+        " pictures no less than 7 % can be promised."
+    )
     services.jobs.board.post(PROJECT, error="Label Studio is gone")
     assert message() == "Label Studio is gone"

@@ -97,7 +97,7 @@ def test_connecting(story: Story) -> None:
     story.ml_id = answer.json()["id"]
     status = story.settle(lambda status: status["tasks"] == 46, "the first look at the project")
     assert (status["state"], status["normals_needed"], status["model_version"]) == ("waiting", 5, None)
-    assert status["message"] == "Tag 5 more pictures as normal to get the first model."
+    assert status["message"] == "Tag 5 pictures as normal to get the first model."
 
 
 def test_before_there_is_a_model_predictions_are_empty(story: Story) -> None:

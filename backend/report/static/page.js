@@ -55,7 +55,7 @@ function slide(form) {
       link.href = `${form.dataset.studio}/projects/${form.dataset.project}/data?task=${one.task_id}`;
       link.append(picture);
       const text = document.createElement("span");
-      text.textContent = `${one.confirmed}, now called ${called}`;
+      text.textContent = `${one.confirmed}, would be called ${called}`;
       text.className = one.confirmed === called ? "good" : "bad";
       item.append(link, text);
       list.append(item);
