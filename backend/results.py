@@ -53,7 +53,6 @@ def _fill(control: Control, prediction: Prediction, image: str) -> Iterator[Resu
             yield place | {
                 "id": f"{control.name}-{number}",
                 "value": draw(region) | {control.type: [control.label]},
-                "score": region.strength / (1 + region.strength),
             }
 
 

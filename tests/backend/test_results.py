@@ -51,6 +51,13 @@ def test_every_control_is_filled_and_no_other(abnormal: Prediction) -> None:
     assert [item["from_name"] for item in prediction_result(abnormal, plain)] == ["verdict"]
 
 
+def test_only_the_verdict_has_a_score_that_the_threshold_divides(abnormal: Prediction) -> None:
+    items = prediction_result(abnormal, parse_config(EVERY_CONTROL))
+    scores = {item["from_name"]: item["score"] for item in items if "score" in item}
+    assert scores == {"verdict": abnormal.score, "brush": abnormal.score}
+    assert abnormal.score > 0.5
+
+
 def test_places_lie_inside_the_picture_and_agree(abnormal: Prediction) -> None:
     items = prediction_result(abnormal, parse_config(EVERY_CONTROL))
     box = next(item["value"] for item in items if item["from_name"] == "box")
