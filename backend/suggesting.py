@@ -32,6 +32,12 @@ def open_places(tasks: Iterable[Task], config: LabelConfig) -> list[Place]:
     return [(uri, int(task["id"])) for uri, task in pictures if uri is not None]
 
 
+def still_open(suggested: Iterable[Json], tasks: Iterable[Task], config: LabelConfig) -> list[Json]:
+    """What was suggested and nobody has judged since."""
+    places = {task_id for _, task_id in open_places(tasks, config)}
+    return [row for row in suggested if row["task_id"] in places]
+
+
 def representative(places: Sequence[Place], dataset: Dataset, pictures: Pictures, config: DetectorConfig) -> list[Json]:
     """Of LOOKED_AT open pictures, spread over all, those that stand for the most others that nobody has tagged.
 

@@ -31,7 +31,7 @@ from backend.review import Case, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
-from backend.suggesting import SHOWN, doubtful, open_places, representative
+from backend.suggesting import SHOWN, doubtful, open_places, representative, still_open
 from model.area import Area
 from model.artifact import FORMAT
 from model.config import DetectorConfig
@@ -97,7 +97,10 @@ class Trainer:
         wanted = detector_config(self._settings, self._registry.alarm_rate(project_id), drawn)
         wanted_recipe = recipe(wanted, self._pictures)
         dataset = replace(dataset, unread=self._still_unread(project_id, dataset, current, wanted))
-        why = why_train(dataset, current, self._settings, wanted_recipe, force=force)
+        chosen = next(reversed(self._registry.rules(project_id)), None)
+        if current is None:
+            self._board.post(project_id, suggested=still_open(self._board.suggested(project_id), tasks, config))
+        why = why_train(dataset, current, self._settings, wanted_recipe, force=force, chosen=chosen)
         if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
             log.info("project %s: training, because %s", project_id, why)
             current = self._train(project_id, dataset, wanted, current, why, check)
@@ -189,8 +192,7 @@ class Trainer:
             suggested = doubtful(tasks, config, current.name)
         else:
             places = open_places(tasks, config)
-            known, still_open = self._board.suggested(project_id), {task_id for _, task_id in places}
-            suggested = [row for row in known if row["task_id"] in still_open]
+            suggested = still_open(self._board.suggested(project_id), tasks, config)
             if len(suggested) < min(SHOWN, len(places)):
                 suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
@@ -424,11 +426,14 @@ def why_train(
     wanted_recipe: str,
     *,
     force: bool = False,
+    chosen: Json | None = None,
 ) -> str | None:
-    """Why a training is due, in words, or None."""
+    """Why a training is due, in words, or None. chosen: the last choice of a false-alarm rate, if there was one."""
     training = {image.task_id for image in dataset.training}
     if len(training) < settings.min_normals:
         return None
+    if current and chosen and current.recipe != wanted_recipe and chosen["set_at"] >= current.created_at:
+        return f"the false-alarm rate was set to {100 * (chosen['alarm_rate'] or settings.alarm_rate):g} %"
     if force:
         return "someone asked for it"
     if current is None:
@@ -440,11 +445,16 @@ def why_train(
     if dataset.fingerprint == current.fingerprint:
         return None
     known = set(current.training_tasks)
-    if known - training:
-        return f"{len(known - training)} of its training labels were changed, deleted or set aside for testing"
+    fresh = len(training - known)
+    lost = known - training
+    kept = lost & {image.task_id for image in dataset.normals} - dataset.unread
+    if lost - kept:
+        return f"labels that it had learned were changed or deleted: {len(lost - kept)}"
+    if kept:
+        are = "is" if len(kept) == 1 else "are"
+        return f"{fresh} new normal pictures; {len(kept)} of the old ones {are} kept for testing now"
     if trusted_of(dataset) - set(current.trusted_tasks):
         return "pictures that look unusual were marked as ground truth"
-    fresh = len(training - known)
     if fresh >= max(1, math.ceil(settings.retrain_growth * len(known))):
         return f"{fresh} new normal pictures"
     return None

@@ -173,6 +173,22 @@ def test_when_most_normal_pictures_cannot_be_read_nothing_is_trained(
     assert len(services.jobs.board.problems(PROJECT)) == 6
 
 
+def test_what_was_tagged_is_not_suggested_even_where_training_fails(
+    trainer: Trainer, studio: FakeStudio, services: Services, picture_server: PictureServer
+) -> None:
+    tagged, studio.labelled = studio.labelled, []
+    for copy in (1, 2):
+        picture_server.contents[f"/data/upload/{copy}.jpg"] = picture_server.contents["/data/upload/3.jpg"]
+    for task_id in range(1, 10):
+        studio.wait_with(task_id)
+    trainer.sync(PROJECT)
+    assert {row["task_id"] for row in services.jobs.board.suggested(PROJECT)} == set(range(1, 10))
+    studio.labelled = [*tagged, *studio.labelled[len(tagged) :]]
+    with pytest.raises(NotEnoughNormals):
+        trainer.sync(PROJECT, force=True)
+    assert {row["task_id"] for row in services.jobs.board.suggested(PROJECT)} == {7, 8, 9}
+
+
 def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
     del picture_server.contents["/data/upload/3.jpg"]
     trainer.sync(PROJECT)

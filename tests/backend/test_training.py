@@ -59,7 +59,24 @@ def test_a_fifth_more_normals_are_worth_it(settings: Settings, count: int, due: 
 def test_a_lost_training_label_always_is(settings: Settings) -> None:
     why = why_train(Dataset(normals(10).labelled[1:], (), ()), trained_on(normals(10)), settings, "r")
     assert why is not None
-    assert "1 of its training labels" in why
+    assert why == "labels that it had learned were changed or deleted: 1"
+
+
+def test_pictures_that_are_kept_for_testing_now_are_not_called_lost(settings: Settings) -> None:
+    few = Dataset(tuple(image(number, split=Split.TEST if number < 4 else Split.TRAIN) for number in range(15)), (), ())
+    more = Dataset((*few.labelled, *(image(number) for number in range(15, 25))), (), ())
+    why = why_train(more, trained_on(few), settings, "r")
+    assert why == "10 new normal pictures; 4 of the old ones are kept for testing now"
+
+
+@pytest.mark.parametrize(("rate", "told"), [(0.1, "10 %"), (None, "5 %")])
+def test_a_rate_that_people_chose_is_the_reason(settings: Settings, rate: float | None, told: str) -> None:
+    current = trained_on(normals(10))
+    earlier, later = ({"alarm_rate": rate, "set_at": f"{year}-01-01", "by": ""} for year in (2000, 3000))
+    why = why_train(normals(10), current, settings, "other", force=True, chosen=later)
+    assert why == f"the false-alarm rate was set to {told}"
+    assert why_train(normals(10), current, settings, "r", force=True, chosen=later) == "someone asked for it"
+    assert why_train(normals(10), current, settings, "other", force=True, chosen=earlier) == "someone asked for it"
 
 
 def test_a_picture_that_is_vouched_for_is_learned_after_all(settings: Settings) -> None:
