@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from anyio import fail_after, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -35,7 +36,7 @@ from backend.errors import (
 from backend.events import Heard
 from backend.limits import BodyLimit
 from backend.predicting import Answer
-from backend.report.routes import projects_page, router
+from backend.report.routes import fault_page, projects_page, router
 from backend.services import Services
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable
 
@@ -127,7 +128,7 @@ async def health() -> Json:
 
 def home(request: Request, parts: Parts) -> Response:
     """All projects for people; for machines that knock here, that it is up."""
-    if "text/html" in request.headers.get("accept", ""):
+    if _for_people(request):
         return projects_page(parts)
     return JSONResponse({"status": "UP"})
 
@@ -220,16 +221,26 @@ async def _explain(request: Request, error: Exception) -> Response:
     status_code = next((code for kind, code in STATUS_OF.items() if isinstance(error, kind)), 500)
     log.log(logging.ERROR if status_code >= 500 else logging.WARNING, "%s: %s", request.url.path, error)
     headers = {401: {"WWW-Authenticate": "Basic"}, 503: {"Retry-After": RETRY_AFTER}}.get(status_code)
-    return JSONResponse({"error": str(error)}, status_code, headers)
+    return _fault(request, str(error), status_code, headers)
 
 
 async def _explain_request(request: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in faults)
-    return JSONResponse({"error": f"the request cannot be understood: {told}"}, 400)
+    return _fault(request, f"the request cannot be understood: {told}", 400)
 
 
 async def _explain_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return _fault(request, str(error.detail), error.status_code, error.headers)
+
+
+def _fault(request: Request, text: str, status_code: int, headers: Mapping[str, str] | None = None) -> Response:
+    if _for_people(request):
+        return HTMLResponse(fault_page(text, request.url.path), status_code, headers)
+    return JSONResponse({"error": text}, status_code, headers)
+
+
+def _for_people(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")

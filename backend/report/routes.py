@@ -64,6 +64,12 @@ def projects_page(parts: Services) -> HTMLResponse:
     return HTMLResponse(pages.get_template("projects.html").render(projects=found))
 
 
+def fault_page(text: str, path: str) -> str:
+    """HTML that says what is wrong and leads home. path: of the address that was asked for."""
+    home = "../" * (path.count("/") - 1) or "./"
+    return pages.get_template("fault.html").render(text=text, home=home)
+
+
 @router.get("/projects/{project_id}", include_in_schema=False)
 def project_page(
     project_id: int, parts: Parts, user: User, token: Annotated[str | None, Cookie(alias=COOKIE)] = None

@@ -51,6 +51,26 @@ def test_before_anything_is_connected_it_says_how(client: TestClient) -> None:
     assert client.get("/", headers={"Accept": "*/*"}).json() == {"status": "UP"}
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "home", "says"),
+    [
+        ("/projects/99", 404, "../", "Project 99 is not connected"),
+        (f"/projects/{PROJECT}/compare?first=v1", 400, "../../", "The request cannot be understood: second"),
+        (f"/projects/{PROJECT}/compare?first=v1&second=%3Cb%3E", 404, "../../", "has no model version"),
+        ("/nowhere", 404, "./", "Not Found"),
+    ],
+)
+def test_a_browser_is_told_of_faults_on_a_page(
+    client: TestClient, story: None, path: str, code: int, home: str, says: str
+) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (code, "text/html; charset=utf-8")
+    assert says in answer.text
+    assert f'href="{home}"' in answer.text
+    assert "<b>" not in answer.text
+    assert set(client.get(path, headers={"Accept": "application/json"}).json()) == {"error"}
+
+
 def test_before_there_is_a_model_it_says_what_is_missing(client: TestClient, services: Services) -> None:
     services.registry.remember(PROJECT)
     page = client.get(f"/projects/{PROJECT}").text
@@ -249,7 +269,7 @@ def test_a_rate_is_chosen_and_taken_back(client: TestClient, story: None, servic
 def test_a_rate_that_makes_no_sense_is_refused(client: TestClient, story: None, services: Services, rate: str) -> None:
     answer = client.post(f"/projects/{PROJECT}/rule", data={"token": token_of(client), "alarm_rate": rate})
     assert answer.status_code == 400
-    assert "false-alarm rate" in answer.json()["error"]
+    assert "false-alarm rate" in answer.text
     assert services.registry.alarm_rate(PROJECT) is None
 
 
