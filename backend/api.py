@@ -17,7 +17,6 @@ from backend.actions import follow_rate, put_in_charge
 from backend.comparing import compare
 from backend.errors import Forbidden
 from backend.report.view import measured
-from backend.services import Services
 from backend.status import project_status
 
 Json = dict[str, Any]
@@ -49,14 +48,14 @@ class Rule(BaseModel):
 @router.get("/projects", response_model=answers.Projects)
 def projects(parts: Parts) -> Json:
     """All connected projects, each with its status."""
-    return {"projects": [_status(project_id, parts) for project_id in parts.registry.projects()]}
+    return {"projects": [project_status(project_id, parts) for project_id in parts.registry.projects()]}
 
 
 @router.get("/projects/{project_id}", response_model=answers.Status)
 def project(project_id: int, parts: Parts) -> Json:
     """Where a project stands, and what to do next."""
     known_project(project_id, parts)
-    return _status(project_id, parts)
+    return project_status(project_id, parts)
 
 
 @router.get("/projects/{project_id}/evaluation", response_model=answers.Evaluation)
@@ -89,7 +88,7 @@ def versions(project_id: int, parts: Parts) -> Json:
 def promote(project_id: int, body: Promotion, parts: Parts, user: User) -> Json:
     """Puts another version in charge."""
     put_in_charge(project_id, body.version, parts, user)
-    return _status(project_id, parts)
+    return project_status(project_id, parts)
 
 
 @router.get("/projects/{project_id}/rule", response_model=answers.Rules)
@@ -103,7 +102,7 @@ def rule(project_id: int, parts: Parts) -> Json:
 def set_rule(project_id: int, body: Rule, parts: Parts, user: User) -> Json:
     """Chooses the project's false-alarm rate; a training follows."""
     follow_rate(project_id, body.alarm_rate, parts, user)
-    return _status(project_id, parts)
+    return project_status(project_id, parts)
 
 
 @router.post("/projects/{project_id}/train", response_model=answers.Status, dependencies=change)
@@ -111,8 +110,4 @@ def train(project_id: int, parts: Parts) -> Json:
     """Trains with whatever is new."""
     known_project(project_id, parts)
     parts.jobs.request_sync(project_id, force=True)
-    return _status(project_id, parts)
-
-
-def _status(project_id: int, parts: Services) -> Json:
-    return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)
+    return project_status(project_id, parts)

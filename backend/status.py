@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.board import Board
 from backend.errors import QueueUnreachable
 from backend.media import shown
-from backend.registry import ModelVersion, Registry
-from backend.settings import Settings
+from backend.registry import ModelVersion
+from backend.services import Services
 from backend.suggesting import SHOWN
 
 Json = dict[str, Any]
 
 
-def project_status(project_id: int, registry: Registry, board: Board, settings: Settings) -> Json:
+def project_status(project_id: int, parts: Services) -> Json:
     """State, numbers, progress and problems of a project, and one sentence on what to do next."""
+    registry, board, settings = parts.registry, parts.jobs.board, parts.settings
     name, version = registry.current(project_id), registry.in_charge(project_id)
     try:
         news, problems, pending = board.news(project_id), board.problems(project_id), board.is_pending(project_id)

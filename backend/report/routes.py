@@ -57,7 +57,7 @@ pages.filters["when"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H
 
 def projects_page(parts: Services) -> HTMLResponse:
     """All projects, each with one sentence and how well it does."""
-    found = [_status(project_id, parts) for project_id in parts.registry.projects()]
+    found = [project_status(project_id, parts) for project_id in parts.registry.projects()]
     for project in found:
         name = project["model_version"]
         project["measured"] = parts.registry.summary(project["project_id"], name).get("held_out") if name else None
@@ -77,7 +77,7 @@ def project_page(
     """One project: where it stands, how well it does, where it errs."""
     known_project(project_id, parts)
     registry = parts.registry
-    status = _status(project_id, parts)
+    status = project_status(project_id, parts)
     evaluation = view.evaluation_of(project_id, registry)
     versions = view.versions_of(project_id, registry)
     rules = registry.rules(project_id)
@@ -114,7 +114,7 @@ def compare_page(project_id: int, first: str, second: str, parts: Parts) -> HTML
     evaluations = [view.measured(project_id, registry, name) for name in (first, second)]
     versions = view.versions_of(project_id, registry)
     text = pages.get_template("compare.html").render(
-        status=_status(project_id, parts),
+        status=project_status(project_id, parts),
         versions=versions,
         chosen=(first, second),
         known={version["name"]: version for version in versions},
@@ -190,7 +190,7 @@ def events(project_id: int, request: Request, parts: Parts) -> StreamingResponse
 
     async def stream() -> AsyncIterator[str]:
         while not await request.is_disconnected():
-            status = await run_in_threadpool(_status, project_id, parts)
+            status = await run_in_threadpool(project_status, project_id, parts)
             yield f"event: status\ndata: {json.dumps(status)}\n\n"
             if not status["pending"]:
                 yield "event: done\ndata: {}\n\n"
@@ -246,10 +246,6 @@ def _rate(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise NotPossible(f"{text[:20]!r} is not a false-alarm rate such as 0.05") from error
-
-
-def _status(project_id: int, parts: Services) -> Json:
-    return project_status(project_id, parts.registry, parts.jobs.board, parts.settings)
 
 
 def _plain_cell(value: Any) -> Any:

@@ -194,7 +194,7 @@ def test_the_last_training_is_told_while_a_model_of_the_project_is_in_charge(
     services: Services, promote: Callable[..., str]
 ) -> None:
     def told() -> object:
-        return project_status(PROJECT, services.registry, services.jobs.board, services.settings)["last_training"]
+        return project_status(PROJECT, services)["last_training"]
 
     trained = {"version": promote()}
     services.jobs.board.post(PROJECT, last_training=trained)
@@ -222,7 +222,7 @@ def test_the_list_to_check_again_begins_with_the_strangest_and_leaves_out_what_p
 
 def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:
     def message() -> str:
-        return str(project_status(PROJECT, services.registry, services.jobs.board, services.settings)["message"])
+        return str(project_status(PROJECT, services)["message"])
 
     services.registry.remember(PROJECT)
     assert message() == "Tag 5 pictures as normal to get the first model."
