@@ -277,7 +277,9 @@ class Trainer:
         )
         evaluation = report(project_id, name, detector, dataset, cases) | {"saving": saving}
         check()
-        if current and before:
+        if current and current.name == name:
+            evaluation = (self._registry.evaluation(project_id, name) or {}) | evaluation
+        elif current and before:
             evaluation["changes"] = changes(self._measure(project_id, dataset, current, before), evaluation)
         self._registry.save(version, detector, evaluation)
         with about(version=name):

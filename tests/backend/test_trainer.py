@@ -153,14 +153,17 @@ def test_a_new_version_says_which_confirmed_pictures_it_judges_otherwise(
     before = services.registry.evaluation(PROJECT, str(first))
     assert before is not None
     assert 25 in [case["task_id"] for case in before["cases"]]
-    for _ in range(2):  # the review that follows must keep it
+    for force in (False, True):  # the review that follows must keep it, and a training with nothing new
         evaluation = services.registry.evaluation(PROJECT, str(services.registry.current(PROJECT)))
         assert evaluation is not None
         assert evaluation["changes"] == changes(before, evaluation)
         assert evaluation["changes"]["since"] == first
         assert evaluation["changes"]["worse"]
         assert evaluation["changes"]["better"] == [25]
-        trainer.sync(PROJECT)
+        trainer.sync(PROJECT, force=force)
+    again = services.registry.evaluation(PROJECT, str(services.registry.current(PROJECT)))
+    assert again is not None
+    assert again["changes"] == evaluation["changes"]
 
 
 def test_when_most_normal_pictures_cannot_be_read_nothing_is_trained(
