@@ -9,24 +9,29 @@ from pathlib import Path
 
 from backend import __version__
 
+EXIT_CODES = (
+    "Exit codes: 0, all is well; 1, a picture could not be read, there was none, or the doctor found something to"
+    " change; 2, nothing could be done, and the message says what to do."
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. What people did wrong is told in one line, without a traceback."""
-    from model.errors import AnomalyError
+    from model.errors import AnomalyError, ImageUnreadable
 
     options = build_parser().parse_args(arguments)
     try:
         return int(COMMANDS[options.command](options))
     except AnomalyError as error:
         print(f"label-studio-anomaly: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, ImageUnreadable) else 2
     except KeyboardInterrupt:
         return 130
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="label-studio-anomaly", description="Visual anomaly detection for Label Studio."
+        prog="label-studio-anomaly", description="Visual anomaly detection for Label Studio.", epilog=EXIT_CODES
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

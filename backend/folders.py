@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from backend.errors import BackendError
-from backend.labels import means_normal
+from backend.labels import means_normal, verdict_by_folder
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -20,8 +21,10 @@ from model.errors import ImageUnreadable
 from model.evaluation import AreaUnderCurve, Evaluation, Rate, evaluate
 from model.export import OUTPUTS, export
 from model.heatmap import overlay
-from model.images import find_images, read_image
+from model.images import pictures_below, read_image
 from model.prediction import Prediction, Verdict
+
+Item = TypeVar("Item")
 
 
 def train_folder(
@@ -41,8 +44,7 @@ def train_folder(
         _tell(f"cutting pictures into {detector.config.tiles} tiles, by their size")
     embeddings: list[Embedding] = []
     readable: list[Path] = []
-    found = zip(paths, detector.embedder.embed(paths), strict=True)
-    for path, item in tqdm(found, total=len(paths), desc="reading pictures", unit="picture", file=sys.stderr):
+    for path, item in _each(paths, detector.embedder.embed(paths)):
         if isinstance(item, ImageUnreadable):
             _tell(f"{path}: {item}")
         else:
@@ -64,48 +66,66 @@ def predict_paths(
     device: str = "auto",
     weights: Path | None = None,
 ) -> int:
-    """Judges pictures and folders of pictures; prints a table, or one JSON object a picture."""
+    """Judges pictures and folders of pictures; prints a table, or one JSON object a picture.
+
+    Returns 1 where one of them cannot be read. Raises ImageUnreadable for a folder without pictures.
+    """
+    pictures = _pictures(paths)
     detector = _load(model, device=device, weights=weights)
-    pictures = list(_pictures(paths))
-    width = max((len(str(path)) for path in pictures), default=10)
+    if save:
+        save.mkdir(parents=True, exist_ok=True)
+    width = max(len(str(path)) for path in pictures)
     if not as_json:
         print(f"{'picture':{width}}  verdict   score  p-value  places  reason")
-    results = zip(pictures, detector.predict_each(pictures), strict=True)
-    for path, item in tqdm(results, total=len(pictures), unit="picture", file=sys.stderr, disable=None):
+    unreadable = 0
+    for path, item in _each(pictures, detector.predict_each(pictures)):
         row = _row(path, item)
         print(json.dumps(row) if as_json else _line(row, item, width), flush=True)
         if isinstance(item, ImageUnreadable):
             _tell(f"{path}: {item}")
+            unreadable += 1
         elif save:
             _save_heatmap(path, item, save)
-    return 0
+    return 1 if unreadable else 0
 
 
 def evaluate_folder(
     folder: Path, model: Path, *, as_json: bool, device: str = "auto", weights: Path | None = None
 ) -> int:
-    """Compares a model's verdicts with the names of sub-folders: normal ones, and all others abnormal."""
+    """Compares a model's verdicts with the names of sub-folders, on pictures that it has not learned.
+
+    Returns 1 where a picture cannot be read. Raises BackendError where no name says what is normal or abnormal, or
+    where nothing is left to compare.
+    """
+    verdicts = _verdicts(folder)
     detector = _load(model, device=device, weights=weights)
-    paths = find_images(folder)
-    rows = []
-    found = zip(paths, detector.predict_each(paths), strict=True)
-    for path, item in tqdm(found, total=len(paths), unit="picture", file=sys.stderr, disable=None):
+    rows: list[tuple[float, bool, bool]] = []
+    counted: Counter[tuple[Verdict, str]] = Counter()
+    learned = unreadable = 0
+    for path, item in _each(verdicts, detector.embedder.embed(verdicts)):
         if isinstance(item, ImageUnreadable):
             _tell(f"{path}: {item}")
+            unreadable += 1
+        elif detector.copy_of(item):
+            learned += 1
         else:
-            is_normal = any(means_normal(part) for part in path.relative_to(folder).parent.parts)
-            rows.append((item.raw_score, not is_normal, item.verdict is Verdict.ABNORMAL))
+            found, expected = detector.judge(item), verdicts[path]
+            rows.append((found.raw_score, expected is Verdict.ABNORMAL, found.verdict is Verdict.ABNORMAL))
+            counted[expected, str(path.parent.relative_to(folder))] += 1
+    _tell_counted(counted)
+    if learned:
+        _tell(f"left out, as the model has learned them: {learned}")
     if not rows:
-        raise BackendError(f"no pictures below {folder}: give a folder with sub-folders such as normal and abnormal")
+        raise BackendError(f"nothing to compare below {folder}: give pictures that were not learned and can be read")
     evaluation = evaluate(*zip(*rows, strict=True))
     print(json.dumps(evaluation.to_json()) if as_json else _table(evaluation))
-    return 0
+    return 1 if unreadable else 0
 
 
 def export_model(model: Path, output: Path, pictures: Sequence[Path], *, weights: Path | None = None) -> int:
     """Writes a model as one ONNX or OpenVINO graph that judges `pictures` as it does."""
     detector = _load(model, device="cpu", weights=weights)
-    parity = export(detector, output, list(_pictures(pictures)))
+    parity = export(detector, output, _pictures(pictures))
     height, width = detector.embedder.canvas
     _tell(f"saved to {output}: takes pixels, uint8 (1, {height}, {width}, 3), RGB; gives {', '.join(OUTPUTS)}")
     _tell(
@@ -128,18 +148,33 @@ def _normal_pictures(folder: Path) -> list[Path]:
     normal = [child for child in sorted(folder.iterdir()) if child.is_dir() and means_normal(child.name)]
     for child in normal:
         _tell(f"learning from {child} only: its name says that these pictures are the normal ones")
-    paths = [path for root in (normal or [folder]) for path in find_images(root)]
-    if not paths:
-        raise BackendError(f"no pictures below {folder}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
-    return paths
+    return [path for root in (normal or [folder]) for path in pictures_below(root)]
 
 
-def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from find_images(path)
-        else:
-            yield path
+def _pictures(paths: Sequence[Path]) -> list[Path]:
+    """The pictures that the paths name, or that lie below them."""
+    return [picture for path in paths for picture in (pictures_below(path) if path.is_dir() else [path])]
+
+
+def _verdicts(folder: Path) -> dict[Path, Verdict]:
+    """What the sub-folders' names say of each picture: one that is not called normal lies in an abnormal one."""
+    said = {path: verdict_by_folder(path, folder) for path in pictures_below(folder)}
+    if not any(said.values()):
+        raise BackendError(
+            f"no folder below {folder} says what is normal: sort the pictures into sub-folders, one called normal and"
+            " one abnormal"
+        )
+    loose = sum(path.parent == folder for path in said)
+    if loose:
+        _tell(f"left out, as they lie in no sub-folder: {loose}")
+    return {path: verdict or Verdict.ABNORMAL for path, verdict in said.items() if path.parent != folder}
+
+
+def _each(paths: Iterable[Path], items: Iterable[Item]) -> Iterable[tuple[Path, Item]]:
+    """Each path with what was made of it, while a bar shows how far it has come."""
+    known = list(paths)
+    found = zip(known, items, strict=True)
+    return tqdm(found, total=len(known), desc="reading pictures", unit="picture", file=sys.stderr, disable=None)
 
 
 def _row(path: Path, item: Prediction | ImageUnreadable) -> dict[str, Any]:
@@ -187,7 +222,6 @@ def _table(evaluation: Evaluation) -> str:
 
 
 def _save_heatmap(path: Path, prediction: Prediction, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     picture = read_image(path).image
     name = "-".join(path.with_suffix("").parts[-3:]).strip("/.")
     overlay(picture, prediction.anomaly_map, prediction.pixel_threshold).save(folder / f"{name}.heatmap.jpg")
@@ -206,6 +240,12 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
     for image in detector.training:
         if image.suspect:
             _tell(f"left out, probably not normal, please check: {image.name}")
+
+
+def _tell_counted(counted: Counter[tuple[Verdict, str]]) -> None:
+    for verdict in Verdict:
+        folders = [f"{name} ({number})" for (meant, name), number in sorted(counted.items()) if meant is verdict]
+        _tell(f"counted as {verdict.value}: {', '.join(folders) or 'none'}")
 
 
 def _tell(text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -186,6 +187,14 @@ def _sides(
 def means_normal(name: str) -> bool:
     """Whether a choice or folder of this name means normal, in any of the usual words."""
     return bool(_matching([name], NORMAL_NAMES))
+
+
+def verdict_by_folder(path: Path, root: Path) -> Verdict | None:
+    """What the names of the folders between `root` and a picture say of it; None where none is a usual word."""
+    names = path.relative_to(root).parent.parts
+    if _matching(names, NORMAL_NAMES):
+        return Verdict.NORMAL
+    return Verdict.ABNORMAL if _matching(names, ABNORMAL_NAMES) else None
 
 
 def _matching(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:

@@ -111,6 +111,14 @@ def find_images(root: Path) -> list[Path]:
     )
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """Every picture file below `folder`, as `find_images` has them. Raises ImageUnreadable where there is none."""
+    found = find_images(folder)
+    if not found:
+        raise ImageUnreadable(f"no pictures below {folder}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
+    return found
+
+
 def pictures_in(images: ImageSources) -> Iterable[ImageSource]:
     """The pictures themselves; a path stands for its file, or for every picture below its folder.
 
@@ -118,12 +126,7 @@ def pictures_in(images: ImageSources) -> Iterable[ImageSource]:
     """
     if not isinstance(images, str | os.PathLike):
         return [cast(ImageSource, images)] if _is_one(images) else cast(Iterable[ImageSource], images)
-    if not Path(images).is_dir():
-        return [images]
-    found = find_images(Path(images))
-    if not found:
-        raise ImageUnreadable(f"no pictures below {images}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
-    return found
+    return pictures_below(Path(images)) if Path(images).is_dir() else [images]
 
 
 def _let_pillow_open(max_pixels: int) -> None:

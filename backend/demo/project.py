@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from backend import configs
 from backend.demo.processes import DemoFailed
-from backend.labels import means_normal
+from backend.labels import verdict_by_folder
 from backend.studio import Studio
 from backend.tabs import add_tabs
 from model.images import find_images
+from model.prediction import Verdict
 
 Json = dict[str, Any]
 
@@ -77,7 +78,7 @@ class DemoProject:
         """Submits a normal verdict for a dozen pictures of a folder whose name means normal; returns how many."""
         if self._state["tagged"]:
             return len(self._state["tagged"])
-        known = [path for path in find_images(self._images) if _is_normal(path, self._images)]
+        known = [path for path in find_images(self._images) if verdict_by_folder(path, self._images) is Verdict.NORMAL]
         names = {_upload_name(path) for path in known[:TAGGED]}
         tasks = self._call("GET", "/api/tasks", params={"project": self.id, "page_size": 1000})["tasks"]
         chosen = [task for task in tasks if task["data"]["image"].rpartition("/")[2].partition("-")[2] in names]
@@ -116,7 +117,3 @@ def _upload_name(path: Path) -> str:
     """The name that the picture gets in Label Studio, which drops all but plain characters."""
     stem = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in path.stem)
     return f"{path.parent.name[:1]}{stem}{path.suffix.lower()}"
-
-
-def _is_normal(path: Path, root: Path) -> bool:
-    return any(means_normal(part) for part in path.relative_to(root).parts[:-1])

@@ -18,7 +18,7 @@ from backend.demo import label_studio
 from backend.demo.processes import DemoFailed, Program, check_port_free
 from backend.demo.project import PICTURES, DemoProject
 from backend.settings import load_settings
-from model.images import find_images
+from model.images import pictures_below
 
 TRAINING_SECONDS = 600
 BACKEND_SECONDS = 120
@@ -152,8 +152,7 @@ Ctrl-C stops everything."""
 def _check_images(folder: Path) -> None:
     if not folder.is_dir():
         raise DemoFailed(f"{folder} is not a folder: give one that holds pictures")
-    if not find_images(folder):
-        raise DemoFailed(f"no pictures below {folder}: JPEG, PNG, TIFF, WebP, BMP and GIF files are read")
+    pictures_below(folder)
 
 
 def _token(directory: Path) -> str:

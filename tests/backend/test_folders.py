@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from backend.cli import main
 from tests.bad_pictures import broken_pictures
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "backend", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: object) -> Done:
+    """The command in this process; the installed one is tried in test_package."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as refusal:  # argparse's
+            code = int(refusal.code or 0)
+    return Done(code, stdout.getvalue(), stderr.getvalue())
+
+
+def copy(folder: Path, **pictures: list[Path]) -> None:
+    """Puts pictures into sub-folders of these names; a double underscore stands for a folder in a folder."""
+    for name, paths in pictures.items():
+        target = folder / name.replace("__", "/")
+        target.mkdir(parents=True)
+        for path in paths:
+            shutil.copy(path, target)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, normal_pictures: list[Path]) -> Path:
     root = tmp_path_factory.mktemp("pictures")
-    for number, path in enumerate(normal_pictures[:12]):
-        target = root / ("morning" if number % 2 else "evening/late")
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+    copy(root, morning=normal_pictures[1:12:2], evening__late=normal_pictures[:12:2])
     (root / "evening" / "broken.jpg").write_bytes(broken_pictures(normal_pictures[0])["truncated jpeg"][0])
     return root
 
 
 @pytest.fixture(scope="module")
-def trained(folder: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def trained(folder: Path) -> tuple[Path, Done]:
     model = folder / "out" / "model.safetensors"
     return model, run("train", folder, "--output", model)
 
 
 def test_training_walks_folders_and_reports_what_is_broken(
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    trained: tuple[Path, Done],
 ) -> None:
     model, done = trained
     assert done.returncode == 0, done.stderr
@@ -53,10 +73,10 @@ def test_what_cannot_be_learned_with_is_told_in_one_line(folder: Path, tmp_path:
 
 
 def test_one_json_object_a_picture(
-    trained: tuple[Path, subprocess.CompletedProcess[str]], folder: Path, abnormal_pictures: list[Path], tmp_path: Path
+    trained: tuple[Path, Done], folder: Path, abnormal_pictures: list[Path], tmp_path: Path
 ) -> None:
     done = run("predict", abnormal_pictures[0], folder, "--model", trained[0], "--json", "--save", tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, "broken.jpg cannot be read"
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 14
     assert {"path", "score", "raw_score", "p_value", "verdict", "regions", "error"} <= rows[0].keys()
@@ -68,33 +88,54 @@ def test_one_json_object_a_picture(
     assert len(list(tmp_path.glob("*.jpg"))) == 13
 
 
-def test_a_table_for_people(
-    trained: tuple[Path, subprocess.CompletedProcess[str]], abnormal_pictures: list[Path]
-) -> None:
+def test_a_table_for_people(trained: tuple[Path, Done], abnormal_pictures: list[Path]) -> None:
     done = run("predict", abnormal_pictures[0], "--model", trained[0])
     assert "verdict" in done.stdout.splitlines()[0]
     assert "abnormal" in done.stdout.splitlines()[1]
 
 
 def test_verdicts_are_compared_with_the_names_of_folders(
-    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    trained: tuple[Path, Done],
     normal_pictures: list[Path],
     abnormal_pictures: list[Path],
     tmp_path: Path,
 ) -> None:
-    for name, paths in {"good": normal_pictures[12:16], "defect/hole": abnormal_pictures[:3]}.items():
-        (tmp_path / name).mkdir(parents=True)
-        for path in paths:
-            shutil.copy(path, tmp_path / name)
+    copy(tmp_path, good=[*normal_pictures[12:16], normal_pictures[0]], defect__hole=abnormal_pictures[:3])
+    shutil.copy(abnormal_pictures[4], tmp_path)
     done = run("evaluate", tmp_path, "--model", trained[0], "--json")
     found = json.loads(done.stdout)
     assert (found["normals"], found["abnormals"]) == (4, 3)
     assert found["recall"]["k"] == found["true_positives"] >= 2
+    assert "counted as normal: good (4)" in done.stderr
+    assert "counted as abnormal: defect/hole (3)" in done.stderr
+    assert "learned them: 1" in done.stderr
+    assert "in no sub-folder: 1" in done.stderr
     assert "anomalies found" in run("evaluate", tmp_path, "--model", trained[0]).stdout
 
 
+def test_learned_pictures_are_not_what_a_model_is_compared_with(
+    trained: tuple[Path, Done], normal_pictures: list[Path], tmp_path: Path
+) -> None:
+    copy(tmp_path, normal=normal_pictures[:4])
+    done = run("evaluate", tmp_path, "--model", trained[0])
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "learned them: 4" in done.stderr
+    assert "give pictures that were not learned" in done.stderr
+
+
+def test_a_folder_that_is_not_sorted_is_not_evaluated(
+    trained: tuple[Path, Done], folder: Path, normal_pictures: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(normal_pictures[20], tmp_path)
+    for unsorted in (tmp_path, folder):
+        done = run("evaluate", unsorted, "--model", trained[0])
+        assert done.returncode == 2
+        assert "sub-folders, one called normal and one abnormal" in done.stderr
+
+
 def test_a_model_is_exported_once_it_judges_the_same(
-    trained: tuple[Path, subprocess.CompletedProcess[str]], abnormal_pictures: list[Path], tmp_path: Path
+    trained: tuple[Path, Done], abnormal_pictures: list[Path], tmp_path: Path
 ) -> None:
     done = run("export", trained[0], tmp_path / "cookies.xml", "--pictures", *abnormal_pictures[:2])
     assert done.returncode == 0, done.stderr
@@ -106,27 +147,38 @@ def test_a_model_is_exported_once_it_judges_the_same(
 def test_sorted_folders_teach_the_normal_ones_only(
     tmp_path: Path, normal_pictures: list[Path], abnormal_pictures: list[Path]
 ) -> None:
-    for name, paths in {"good": normal_pictures[:6], "defect": abnormal_pictures[:2]}.items():
-        (tmp_path / name).mkdir()
-        for path in paths:
-            shutil.copy(path, tmp_path / name)
+    copy(tmp_path, good=normal_pictures[:6], defect=abnormal_pictures[:2])
     done = run("train", tmp_path, "--output", tmp_path / "model")
     assert "learned from 6 normal pictures" in done.stderr
     assert "provisional" in done.stderr
+
+
+def test_a_script_notices_that_nothing_was_judged(trained: tuple[Path, Done], tmp_path: Path) -> None:
+    for nothing, reason in ((tmp_path, "no pictures below"), (tmp_path / "nowhere", "the file does not exist")):
+        done = run("predict", nothing, "--model", trained[0])
+        assert done.returncode == 1
+        assert reason in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["train", "nowhere", "--output", "m"], "is not a folder"),
-        (["train", ".", "--output", "m"], "no pictures below"),
-        (["predict", ".", "--model", "nowhere"], "cannot be read"),
+        (["predict", "picture.jpg", "--model", "nowhere"], "cannot be read"),
         (["train", ".", "--output", "m", "--alarm-rate", "7"], "between 0 and 1"),
         (["dance"], "invalid choice"),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments: list[str], reason: str, tmp_path: Path) -> None:
-    done = run(*arguments, cwd=tmp_path)
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
     assert done.returncode == 2
     assert reason in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_pictures_teaches_nothing(tmp_path: Path) -> None:
+    done = run("train", tmp_path, "--output", tmp_path / "m")
+    assert done.returncode == 1
+    assert f"no pictures below {tmp_path}" in done.stderr
