@@ -19,7 +19,8 @@ from backend.labels import LabelConfig, parse_config
 from model.area import Area, parse_rectangles
 from model.backbone import BACKBONES
 from model.config import DetectorConfig
-from model.errors import AnomalyError
+from model.devices import find_device
+from model.errors import AnomalyError, DeviceUnavailable
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -164,6 +165,15 @@ class Settings(BaseSettings):
     def _check_backbone(cls, value: str) -> str:
         if value not in BACKBONES:
             raise ValueError(f"must be one of {', '.join(BACKBONES)}")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        try:
+            find_device(value)
+        except DeviceUnavailable as error:
+            raise ValueError(str(error)) from error
         return value
 
     @field_validator("tiles")

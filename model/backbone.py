@@ -20,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from model import acceleration
+from model.devices import find_device
 from model.efficientnet_lite import EfficientNetLite
 from model.errors import BackboneUnavailable
 
@@ -90,7 +91,8 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
 
     weights: a local file to use instead of the published one. device: auto, cpu, cuda, cuda:1 ...
     accelerate: whether OpenVINO may run it where that is faster.
-    Raises BackboneUnavailable in one line when the name is unknown or the weights cannot be had.
+    Raises BackboneUnavailable in one line when the name is unknown or the weights cannot be had, DeviceUnavailable when
+    the device is not there.
     """
     if name not in BACKBONES:
         raise BackboneUnavailable(f"no backbone is called {name!r}: choose one of {', '.join(BACKBONES)}")
@@ -104,7 +106,7 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
             f"the weights of {name} cannot be had ({type(error).__name__}: {error}): connect to the network once,"
             " give a local file, or use efficientnet_lite0, which needs neither"
         ) from error
-    target = _device(device)
+    target = find_device(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     patches = PatchNetwork(network, recipe.mean, recipe.std).eval().requires_grad_(False).to(target)
     fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
@@ -156,12 +158,6 @@ def _tame(feature_map: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(feature_map, dim=1, keepdim=True)
     tamed: Tensor = feature_map / lengths.clamp_min(SHORTEST).sqrt()
     return tamed
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _efficientnet_lite(

@@ -29,5 +29,9 @@ class BackboneUnavailable(AnomalyError):
     """A backbone's name is unknown or its weights cannot be had on this machine."""
 
 
+class DeviceUnavailable(AnomalyError):
+    """A device's name is unknown, or this machine has none such."""
+
+
 class ExportFailed(AnomalyError):
     """A detector cannot be exported here, or the exported one would judge otherwise."""

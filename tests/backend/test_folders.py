@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from backend.cli import main
+from backend.demo.project import PICTURES
 from tests.bad_pictures import broken_pictures
 
 
@@ -166,11 +167,12 @@ def test_a_script_notices_that_nothing_was_judged(trained: tuple[Path, Done], tm
         (["train", "nowhere", "--output", "m"], "is not a folder"),
         (["predict", "picture.jpg", "--model", "nowhere"], "cannot be read"),
         (["train", ".", "--output", "m", "--alarm-rate", "7"], "between 0 and 1"),
+        (["train", PICTURES / "normal", "--output", "m", "--device", "gpu"], "no device is called 'gpu'"),
         (["dance"], "invalid choice"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    arguments: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[object], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(*arguments)

@@ -31,6 +31,7 @@ def test_all_faults_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "QUEUE_URL": "amqp://x",
         "PORT": "ninety",
         "IMAGE_SIZE": "10",
+        "DEVICE": "gpu",
     }
     for name, value in faults.items():
         monkeypatch.setenv(name, value)

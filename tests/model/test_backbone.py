@@ -17,7 +17,8 @@ from torchvision import models
 from model import acceleration
 from model.backbone import BACKBONES, LITE_MEAN, LITE_STD, PatchNetwork, load_backbone
 from model.config import DetectorConfig
-from model.errors import BackboneUnavailable
+from model.devices import find_device
+from model.errors import BackboneUnavailable, DeviceUnavailable
 from model.images import read_image, to_array
 
 
@@ -206,3 +207,15 @@ def test_nothing_is_reported_to_anyone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
+def test_a_device_that_nothing_is_called(name: str) -> None:
+    with pytest.raises(DeviceUnavailable, match="use auto, cpu, cuda"):
+        load_backbone("efficientnet_lite0", device=name)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(DeviceUnavailable, match="no NVIDIA GPU here for 'cuda:99': use auto or cpu"):
+        load_backbone("efficientnet_lite0", device="cuda:99")
+    assert find_device("cpu").type == "cpu"
