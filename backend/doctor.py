@@ -17,7 +17,7 @@ from backend.dataset import image_uri
 from backend.errors import BackendError, LabelConfigUnusable, StudioRefused
 from backend.labels import LabelConfig
 from backend.media import Media
-from backend.queue import open_queue
+from backend.queue import open_queue, remedy
 from backend.settings import WEBHOOK_HEADER, Settings, load_settings
 from backend.studio import NO_LEGACY_TOKENS, Studio, is_personal_token
 from model.backbone import load_backbone
@@ -140,8 +140,7 @@ def _queue(settings: Settings) -> str:
     try:
         open_queue(settings).get("ping", peek=True)
     except Exception as error:  # each queue fails in its own way
-        place = "start Redis or change QUEUE_URL" if settings.queue_url else "change DATA_DIR or its permissions"
-        raise Ill(f"it cannot be reached ({error}): {place}") from error
+        raise Ill(f"it cannot be reached ({error}): {remedy(settings)}") from error
     return "Redis" if settings.queue_url else "a file in DATA_DIR; the server keeps a worker of its own"
 
 

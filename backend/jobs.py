@@ -28,7 +28,8 @@ from backend.errors import (
 )
 from backend.leases import Lease, Leases
 from backend.logs import about
-from backend.queue import open_queue
+from backend.outages import Outage
+from backend.queue import open_queue, remedy
 from backend.registry import Registry
 from backend.settings import Settings
 from backend.training import Trainer
@@ -63,6 +64,7 @@ class Jobs:
         self.board = Board(self.queue)
         self.leases = Leases(None if settings.embedded else self.queue.storage.conn)
         self._missed = True
+        self._outage = Outage("the job queue")
         self._sync_task = self.queue.task(name="sync", priority=SYNC_PRIORITY)(self._sync)
         self._backfill_task = self.queue.task(name="backfill", priority=BACKFILL_PRIORITY)(self._backfill)
         self._look_again_task = self.queue.task(name="look again", priority=BACKFILL_PRIORITY)(self._look_again)
@@ -106,13 +108,6 @@ class Jobs:
             self.queue.put(key, asked_at)
         return lost
 
-    def ping(self) -> None:
-        """Raises QueueUnreachable when the queue does not answer."""
-        try:
-            self.queue.get("ping", peek=True)
-        except FAULTS as error:
-            raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
-
     def waiting(self) -> int | None:
         """How many jobs wait, those for later included; None when the queue does not answer."""
         try:
@@ -146,9 +141,13 @@ class Jobs:
                 self.queue.delete(waiting_key(project_id))
                 self.request_sync(project_id)
             self._hurry()
-        except (*FAULTS, QueueUnreachable, StoreUnreachable) as error:
+            self._outage.over()
+        except StoreUnreachable as error:
             self._missed = True
             log.warning("the queue cannot be looked after: %s", error)
+        except (*FAULTS, QueueUnreachable) as error:
+            self._missed = True
+            self._outage.tell(f"the job queue cannot be reached ({error}): {remedy(self._settings)}")
 
     def _hurry(self) -> None:
         """Lets jobs begin that wait though it is time, or whose time is too far off to be meant.

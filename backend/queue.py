@@ -62,3 +62,8 @@ def open_queue(settings: Settings) -> Huey:
     patience = {"socket_connect_timeout": RESPONSE_SECONDS, "socket_timeout": RESPONSE_SECONDS}
     pool = ConnectionPool.from_url(settings.queue_url, **patience)
     return PriorityRedisExpireHuey(NAME, connection_pool=pool, **common)
+
+
+def remedy(settings: Settings) -> str:
+    """What to do where the queue cannot be reached."""
+    return "change DATA_DIR or its permissions" if settings.embedded else "start Redis or change QUEUE_URL"

@@ -16,6 +16,7 @@ from backend.app import CONFIG_UNUSABLE, create_app
 from backend.labels import EXAMPLE_CONFIG
 from backend.logs import set_up_logging
 from backend.one_worker import only_worker
+from backend.outages import hush_consumer
 from backend.services import build_services
 from backend.settings import load_settings
 
@@ -59,6 +60,7 @@ def work(*, with_parent: bool) -> int:
     """Trains and pre-annotates until stopped; with_parent: also when the process that started it is gone."""
     settings = load_settings()
     set_up_logging(settings)
+    hush_consumer()
     if with_parent:
         threading.Thread(target=_stop_when_parent_is_gone, daemon=True).start()
     with only_worker(settings, wait=with_parent):

@@ -36,8 +36,13 @@ def test_redis_goes_away_and_comes_back(
         assert "queue" in server.status()["message"]
         if forgets:
             shutil.rmtree(tmp_path / "appendonlydir")
+        eventually(lambda: "start Redis or change QUEUE_URL" in fleet.log("worker"), "that it is told")
     shared_redis.start()
     fleet.settle(server, lambda version: version != first)
+    eventually(lambda: "the job queue answers again" in fleet.log("worker"), "that the end is told")
+    told = fleet.log("worker")
+    assert told.count("start Redis") <= 2
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("status", [500, 502, 429])
