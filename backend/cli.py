@@ -234,12 +234,10 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _tabs(options: argparse.Namespace) -> int:
     from backend.settings import load_settings
-    from backend.studio import Studio
+    from backend.studio import open_studio
     from backend.tabs import add_tabs
 
-    settings = load_settings()
-    studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
-    added = add_tabs(studio, options.project)
+    added = add_tabs(open_studio(load_settings()), options.project)
     print(f"added to project {options.project}: {', '.join(added)}" if added else "both tabs are there already")
     return 0
 

@@ -19,7 +19,7 @@ from backend.labels import LabelConfig
 from backend.media import Media
 from backend.queue import open_queue, remedy
 from backend.settings import WEBHOOK_HEADER, Settings, load_settings
-from backend.studio import NO_LEGACY_TOKENS, Studio, is_personal_token
+from backend.studio import NO_ACCESS, NO_LEGACY_TOKENS, Studio, is_personal_token, open_studio
 from model.backbone import load_backbone
 from model.errors import AnomalyError, ImageUnreadable
 from model.images import read_image
@@ -70,7 +70,7 @@ def _findings(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     yield _check("the folder or bucket of the models (MODEL_DIR)", lambda: _store(settings))
     yield _check("room on the disk (MODEL_DIR, DATA_DIR, CACHE_DIR)", lambda: _disk(settings))
     yield _check("the job queue", lambda: _queue(settings))
-    studio = Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value(), timeout=10)
+    studio = open_studio(settings, timeout=10)
     reachable = _check("Label Studio", lambda: _studio(Studio(studio.url, "", timeout=10)))
     yield reachable
     if reachable.advice:
@@ -149,17 +149,29 @@ def _queue(settings: Settings) -> str:
 
 def _studio(studio: Studio) -> str:
     try:
-        return f"release {studio.version()} at {studio.url}"
+        release = studio.version()
     except StudioRefused as error:
         if not 400 <= error.status < 500:
             raise
         raise Ill(f"{studio.url} answers, but not as Label Studio does: change LABEL_STUDIO_URL") from error
+    # Label Studio answers below its pages too, such as /projects/1/data, but only where it asks for no token.
+    origin = str(httpx.URL(studio.url).copy_with(raw_path=b"/")).rstrip("/")
+    if origin != studio.url and _is_label_studio(origin):
+        raise Ill(f"{studio.url} is one of its pages: set LABEL_STUDIO_URL to {origin}, without what follows")
+    return f"release {release} at {studio.url}"
+
+
+def _is_label_studio(url: str) -> bool:
+    try:
+        return bool(Studio(url, "", timeout=10).version())
+    except StudioRefused:
+        return False
 
 
 def _token(settings: Settings, studio: Studio) -> str:
     token = settings.label_studio_api_key.get_secret_value()
     if not token:
-        raise Ill("there is none: create one under Account & Settings, Access Token, and set LABEL_STUDIO_API_KEY")
+        raise Ill(f"there is none. {NO_ACCESS}")
     kind = "personal access token" if is_personal_token(token) else "legacy token"
     try:
         return f"{kind} of {studio.user()}"
@@ -182,7 +194,7 @@ def _project_findings(settings: Settings, studio: Studio, project_id: int) -> It
     try:
         project = studio.project(project_id)
     except AnomalyError as error:
-        yield Finding(name, f"{error}: is {project_id} the id of a project that this user can see?")
+        yield Finding(name, str(error))
         return
     try:
         config = settings.label_config(project["label_config"])

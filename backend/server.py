@@ -18,7 +18,8 @@ from backend.logs import set_up_logging
 from backend.one_worker import only_worker
 from backend.outages import hush_consumer
 from backend.services import build_services
-from backend.settings import load_settings
+from backend.settings import Settings, load_settings
+from backend.studio import NO_ACCESS
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def serve(host: str | None, port: int | None, *, own_worker: bool) -> int:
     given = {"host": host, "port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     set_up_logging(settings)
+    _tell_of_no_token(settings)
     services = build_services(settings)
     worker = WorkerProcess() if settings.embedded and own_worker else None
     if worker:
@@ -66,6 +68,11 @@ def work(*, with_parent: bool) -> int:
     with only_worker(settings, wait=with_parent):
         build_services(settings).jobs.run_worker()
     return 0
+
+
+def _tell_of_no_token(settings: Settings) -> None:
+    if not settings.label_studio_api_key.get_secret_value():
+        log.warning(NO_ACCESS)
 
 
 class WorkerProcess:

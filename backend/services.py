@@ -13,7 +13,7 @@ from backend.registry import Registry
 from backend.report.originals import Originals
 from backend.report.thumbnails import Thumbnails
 from backend.settings import Settings
-from backend.studio import Studio
+from backend.studio import open_studio
 from backend.training import Trainer
 
 
@@ -35,13 +35,10 @@ def build_services(settings: Settings) -> Services:
     registry = Registry(settings.model_dir)
     pictures = Pictures(settings)
 
-    def make_studio() -> Studio:
-        return Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
-
     def make_trainer(board: Board) -> Trainer:
-        return Trainer(settings, make_studio(), registry, pictures, board)
+        return Trainer(settings, open_studio(settings), registry, pictures, board)
 
     jobs = Jobs(settings, registry, make_trainer)
     predictor = Predictor(settings, registry, pictures, jobs)
-    thumbnails = Thumbnails(pictures, Originals(settings, make_studio()))
+    thumbnails = Thumbnails(pictures, Originals(settings, open_studio(settings)))
     return Services(settings, registry, pictures, jobs, predictor, thumbnails, Measures())

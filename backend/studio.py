@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from backend.errors import StudioRefused, StudioUnreachable
+from backend.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ NO_LEGACY_TOKENS = (
     "the organisation does not allow legacy tokens. Create a personal access token under Account & Settings, Personal"
     " Access Token, and set LABEL_STUDIO_API_KEY to it; or switch Legacy Tokens on under Organization, API Tokens"
     " Settings"
+)
+NO_ACCESS = (
+    "LABEL_STUDIO_API_KEY is not set: create a token under Account & Settings, Access Token, and set it, without which"
+    " Label Studio shows no project"
 )
 Ids = tuple[int | None, int | None]
 """The first and the last id of a part of the tasks, both included; None is open."""
@@ -106,15 +111,19 @@ def is_personal_token(token: str) -> bool:
         return False
 
 
+def open_studio(settings: Settings, *, timeout: float | None = None) -> Studio:
+    """A client for the Label Studio that the settings name."""
+    return Studio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value(), timeout=timeout)
+
+
 class Studio:
     """A client for one Label Studio. Every call raises StudioUnreachable or StudioRefused, nothing else."""
 
     def __init__(self, url: str, token: str, *, timeout: float | None = None) -> None:
         self.url = url
         self.clock: datetime | None = None  # Label Studio's time when it answered last
-        self.auth = StudioAuth(url, token)
         patience = httpx.Timeout(timeout or ANSWER_SECONDS, connect=5.0)
-        self._client = httpx.Client(base_url=url, auth=self.auth, timeout=patience)
+        self._client = httpx.Client(base_url=url, auth=StudioAuth(url, token), timeout=patience)
 
     def version(self) -> str:
         """Label Studio's release, such as 1.23.2."""
@@ -125,7 +134,12 @@ class Studio:
         return str(self._call("GET", "/api/current-user/whoami").get("email", ""))
 
     def project(self, project_id: int) -> Json:
-        project: Json = self._call("GET", f"/api/projects/{project_id}")
+        try:
+            project: Json = self._call("GET", f"/api/projects/{project_id}")
+        except StudioRefused as error:
+            if error.status == 404:
+                raise StudioRefused(f"project {project_id}: the token's user sees no such project", 404) from error
+            raise
         return project
 
     def tasks(
@@ -296,6 +310,8 @@ def _help(response: httpx.Response) -> str:
         )
     if "legacy token authentication has been disabled" in response.text:
         return NO_LEGACY_TOKENS
+    if "authorization" not in response.request.headers:
+        return NO_ACCESS
     return "LABEL_STUDIO_API_KEY must be a token of a user who may change the project"
 
 

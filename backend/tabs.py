@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.errors import StudioRefused
 from backend.studio import Studio
 
 Json = dict[str, Any]
@@ -41,12 +40,7 @@ TABS = (
 
 def add_tabs(studio: Studio, project_id: int) -> list[str]:
     """Adds the tabs that the project lacks; returns their titles. Raises StudioRefused for an unknown project."""
-    try:
-        studio.project(project_id)
-    except StudioRefused as error:
-        if error.status == 404:
-            raise StudioRefused(f"project {project_id}: the token's user sees no such project", 404) from error
-        raise
+    studio.project(project_id)
     known = {tab["data"].get("title") for tab in studio.tabs(project_id)}
     missing = [tab for tab in TABS if tab["title"] not in known]
     for tab in missing:

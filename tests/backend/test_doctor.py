@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from pydantic import SecretStr
 
-from backend import doctor
+from backend import doctor, server
 from backend.doctor import Ill, _disk, _queue, _reached, _store, _studio, _token
 from backend.errors import StudioRefused
 from backend.settings import Settings
@@ -69,6 +69,41 @@ def test_a_personal_token_that_was_revoked(settings: Settings, picture_server: P
     personal = settings.model_copy(update={"label_studio_api_key": SecretStr(PERSONAL_TOKEN)})
     with pytest.raises(Ill, match="refuses this personal access token: create a new one"):
         _token(personal, Studio(picture_server.url, PERSONAL_TOKEN))
+
+
+def test_the_address_of_one_of_its_pages(picture_server: PictureServer) -> None:
+    """Label Studio tells its release below these too."""
+    told = b'{"release": "1.23.2"}'
+    page = Studio(f"{picture_server.url}/projects/1/data", "")
+    picture_server.contents["/projects/1/data/api/version"] = told
+    assert _studio(page).startswith("release 1.23.2"), "behind a proxy it may well be there alone"
+    picture_server.contents["/api/version"] = told
+    with pytest.raises(Ill, match=rf"set LABEL_STUDIO_URL to {picture_server.url}, without"):
+        _studio(page)
+
+
+def test_a_refusal_for_want_of_a_token_says_so(picture_server: PictureServer) -> None:
+    picture_server.statuses["/api/projects/1"] = 401
+    with pytest.raises(StudioRefused, match="LABEL_STUDIO_API_KEY is not set: create a token"):
+        Studio(picture_server.url, "").project(1)
+    with pytest.raises(StudioRefused, match="LABEL_STUDIO_API_KEY must be a token of a user"):
+        Studio(picture_server.url, "f" * 40).project(1)
+
+
+def test_a_project_that_the_user_does_not_see(picture_server: PictureServer) -> None:
+    with pytest.raises(StudioRefused, match=r"^project 55: the token's user sees no such project$"):
+        Studio(picture_server.url, "").project(55)
+
+
+def test_a_server_without_a_token_says_so_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = settings.model_copy(update={"label_studio_api_key": SecretStr("")})
+    monkeypatch.setattr(server, "load_settings", lambda **given: bare)
+    monkeypatch.setattr(server, "set_up_logging", lambda settings: None)
+    monkeypatch.setattr(server.uvicorn, "run", lambda *arguments, **options: None)
+    server.serve(None, None, own_worker=False)
+    assert "LABEL_STUDIO_API_KEY is not set" in caplog.text
 
 
 def test_a_bucket_that_is_not_there_is_told_and_not_made(settings: Settings, bucket: str) -> None:

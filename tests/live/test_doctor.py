@@ -114,7 +114,7 @@ def test_each_mistake_in_label_studio_is_named(patient: Patient) -> None:
     said = patient.examine(project=lonely)[1]
     assert "the project has no backend" in said
     assert "the project has no tasks" in said
-    assert "is 99999 the id of a project" in patient.examine(project=99999)[1]
+    assert "project 99999: the token's user sees no such project" in patient.examine(project=99999)[1]
 
 
 def test_a_webhook_that_was_removed_and_a_picture_that_is_not_there(patient: Patient) -> None:
