@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,9 @@ from model.prediction import Prediction, Verdict
 
 Item = TypeVar("Item")
 
+MOST_STRANGE = 3
+STRANGE_SHARE = 0.2
+
 
 def train_folder(
     folder: Path,
@@ -37,6 +41,9 @@ def train_folder(
 ) -> int:
     """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read."""
     paths = _normal_pictures(folder)
+    if output.is_dir():
+        raise BackendError(f"{output} is a folder: name a file in it, such as {output / 'my.model'}")
+    output.parent.mkdir(parents=True, exist_ok=True)
     embedder = config.embedder(weights=weights, device=device)
     detector = AnomalyDetector(config, embedder=embedder)
     detector.settle_tiles(paths)
@@ -129,8 +136,8 @@ def export_model(model: Path, output: Path, pictures: Sequence[Path], *, weights
     height, width = detector.embedder.canvas
     _tell(f"saved to {output}: takes pixels, uint8 (1, {height}, {width}, 3), RGB; gives {', '.join(OUTPUTS)}")
     _tell(
-        f"the same verdicts on {parity.pictures} pictures, scores within {parity.largest_difference:.1e};"
-        f" {parity.exported_ms:.0f} ms a picture, here {parity.detector_ms:.0f} ms"
+        f"the same verdicts on {parity.pictures} pictures, scores within {parity.largest_difference:.1e}; the exported"
+        f" model takes {parity.exported_ms:.0f} ms a picture, the one it came from {parity.detector_ms:.0f} ms"
     )
     return 0
 
@@ -240,6 +247,9 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
     for image in detector.training:
         if image.suspect:
             _tell(f"left out, probably not normal, please check: {image.name}")
+    learned = sorted((image for image in detector.training if not image.suspect), key=lambda image: -image.raw_score)
+    few = min(MOST_STRANGE, math.ceil(len(learned) * STRANGE_SHARE))
+    _tell(f"least like the others, please check too: {', '.join(image.name for image in learned[:few])}")
 
 
 def _tell_counted(counted: Counter[tuple[Verdict, str]]) -> None:

@@ -6,6 +6,7 @@ The graph takes one picture, upright, RGB and resized with antialiasing to the s
 from __future__ import annotations
 
 import importlib.util
+import os
 import statistics
 import time
 import warnings
@@ -25,7 +26,7 @@ from model.acceleration import convert, import_openvino
 from model.backbone import load_backbone
 from model.detector import AnomalyDetector
 from model.embedding import BLANK
-from model.errors import ExportFailed
+from model.errors import ExportFailed, ImageUnreadable
 from model.images import ImageSource
 
 OUTPUTS = ["score", "raw_score", "anomaly_map"]
@@ -84,7 +85,7 @@ def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource
     if path.suffix not in FORMATS:
         raise ExportFailed(f"{path.name} must end in .onnx, or in .xml for OpenVINO")
     write, load = FORMATS[path.suffix]
-    inputs = [detector.embedder.read(picture).pixels[None] for picture in pictures]
+    inputs = [_read(detector, picture) for picture in pictures]
     if not inputs:
         raise ExportFailed("there is no picture to compare the exported model with: name some, normal and abnormal")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +97,14 @@ def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource
         for written in sorted(Path(folder).iterdir()):
             written.replace(path.parent / written.name)
     return parity
+
+
+def _read(detector: AnomalyDetector, picture: ImageSource) -> Pixels:
+    try:
+        return detector.embedder.read(picture).pixels[None]
+    except ImageUnreadable as error:
+        name = picture if isinstance(picture, str | os.PathLike) else "a picture"
+        raise ImageUnreadable(f"{name}: {error}") from error
 
 
 def _compare(detector: AnomalyDetector, run: Run, inputs: Sequence[Pixels]) -> Parity:

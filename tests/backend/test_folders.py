@@ -64,6 +64,7 @@ def test_training_walks_folders_and_reports_what_is_broken(
     assert model.is_file()
     assert "broken.jpg: damaged or incomplete" in done.stderr
     assert "learned from 12 normal pictures" in done.stderr
+    assert "least like the others, please check too: " in done.stderr
     assert done.stdout == ""
 
 
@@ -142,7 +143,22 @@ def test_a_model_is_exported_once_it_judges_the_same(
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "cookies.xml").is_file()
     assert "the same verdicts on 2 pictures" in done.stderr
+    assert "the one it came from" in done.stderr
     assert "uint8 (1, 320, 320, 3)" in done.stderr
+
+
+def test_a_picture_that_cannot_be_compared_is_named(trained: tuple[Path, Done], tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    done = run("export", trained[0], tmp_path / "cookies.xml", "--pictures", tmp_path / "empty.jpg")
+    assert done.returncode == 1
+    assert "empty.jpg: the file is empty" in done.stderr
+
+
+def test_heat_maps_where_nothing_can_be_written(trained: tuple[Path, Done], abnormal_pictures: list[Path]) -> None:
+    done = run("predict", abnormal_pictures[0], "--model", trained[0], "--save", "/proc/x")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "/proc/x cannot be read or written" in done.stderr
 
 
 def test_sorted_folders_teach_the_normal_ones_only(
@@ -166,7 +182,12 @@ def test_a_script_notices_that_nothing_was_judged(trained: tuple[Path, Done], tm
     [
         (["train", "nowhere", "--output", "m"], "is not a folder"),
         (["predict", "picture.jpg", "--model", "nowhere"], "cannot be read"),
-        (["train", ".", "--output", "m", "--alarm-rate", "7"], "between 0 and 1"),
+        (["train", ".", "--output", "m", "--alarm-rate", "7"], "alarm_rate must be more than 0 and less than 1"),
+        (["train", PICTURES / "normal", "--output", "."], "is a folder: name a file in it"),
+        (["train", ".", "--output", "m", "--alarm-rate", "abc"], "--alarm-rate: invalid float"),
+        (["train", ".", "--output", "m", "--image-size", "20"], "image_size must be at least"),
+        (["train", ".", "--output", "m", "--tiles", "3by3"], "such as 3x4"),
+        (["train", PICTURES / "normal", "--output", "/proc/x/m"], "/proc/x cannot be read or written"),
         (["train", PICTURES / "normal", "--output", "m", "--device", "gpu"], "no device is called 'gpu'"),
         (["dance"], "invalid choice"),
     ],
