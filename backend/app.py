@@ -38,6 +38,7 @@ from backend.limits import BodyLimit
 from backend.predicting import Answer
 from backend.report.routes import fault_page, projects_page, router
 from backend.services import Services
+from backend.wording import in_words
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable
 
 log = logging.getLogger(__name__)
@@ -226,7 +227,7 @@ async def _explain(request: Request, error: Exception) -> Response:
 
 async def _explain_request(request: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
-    told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}" for fault in faults)
+    told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {in_words(fault)}" for fault in faults)
     return _fault(request, f"the request cannot be understood: {told}", 400)
 
 

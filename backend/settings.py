@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.labels import LabelConfig, parse_config
+from backend.wording import in_words
 from model.area import Area, parse_rectangles
 from model.backbone import BACKBONES
 from model.config import DetectorConfig
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
     # Model
     backbone: str = "efficientnet_lite2"
     backbone_weights: Path | None = None
-    image_size: int | None = Field(None, ge=64, le=1024)
+    image_size: int = Field(320, ge=64, le=1024)
     tiles: str = "1x1"
     device: str = "auto"
     alarm_rate: Share = 0.05
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     ignore: str = ""
     min_normals: int = Field(5, ge=2)
     cost_miss: float | None = Field(None, ge=0)
-    cost_false_alarm: float | None = Field(None, ge=0)
+    cost_false_alarm: float | None = Field(None, ge=0, validate_default=True)
 
     # When to train
     debounce_seconds: float = Field(3.0, ge=0)
@@ -137,6 +138,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{user.upper()} and {str(info.field_name).upper()} go together: set both or neither")
         if info.field_name == "viewer_pass" and info.data.get("viewer_user") and not info.data.get("basic_auth_user"):
             raise ValueError("viewers make sense only where others need a password: set BASIC_AUTH_USER too")
+        return value
+
+    @field_validator("cost_false_alarm")
+    @classmethod
+    def _check_costs(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if "cost_miss" in info.data and (info.data["cost_miss"] is None) != (value is None):
+            raise ValueError("COST_MISS and COST_FALSE_ALARM are weighed against each other: set both or neither")
         return value
 
     @field_validator("debounce_max_seconds")
@@ -220,7 +228,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = [f"  {_told(fault)}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
+        faults = [f"  {_told(fault)}: {in_words(fault)}" for fault in error.errors()]
         raise SettingsInvalid("These settings cannot be used:\n" + "\n".join(faults)) from None
 
 

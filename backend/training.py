@@ -506,8 +506,9 @@ def detector_config(
 ) -> DetectorConfig:
     """The detector that the settings ask for. alarm_rate, drawn: what people chose for the project, if they did."""
     area = drawn.area if drawn else Area(settings.roi, settings.ignore)
-    config = DetectorConfig(
+    return DetectorConfig(
         backbone=settings.backbone,
+        image_size=settings.image_size,
         alarm_rate=alarm_rate or settings.alarm_rate,
         tolerance=settings.tolerance,
         orientation=settings.orientation,
@@ -515,7 +516,6 @@ def detector_config(
         ignore=area.ignore,
         tiles=settings.tiles,
     )
-    return replace(config, image_size=settings.image_size) if settings.image_size else config
 
 
 def recipe(config: DetectorConfig, pictures: Pictures) -> str:

@@ -186,7 +186,7 @@ def test_a_script_notices_that_nothing_was_judged(trained: tuple[Path, Done], tm
         (["train", PICTURES / "normal", "--output", "."], "is a folder: name a file in it"),
         (["train", ".", "--output", "m", "--alarm-rate", "abc"], "--alarm-rate: invalid float"),
         (["train", ".", "--output", "m", "--image-size", "20"], "image_size must be at least"),
-        (["train", ".", "--output", "m", "--tiles", "3by3"], "such as 3x4"),
+        (["train", ".", "--output", "m", "--tiles", "3by3"], "such as 2x3"),
         (["train", PICTURES / "normal", "--output", "/proc/x/m"], "/proc/x cannot be read or written"),
         (["train", PICTURES / "normal", "--output", "m", "--device", "gpu"], "no device is called 'gpu'"),
         (["dance"], "invalid choice"),

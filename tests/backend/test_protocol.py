@@ -129,6 +129,8 @@ def test_malformed_requests_get_one_clear_answer(path: str, body: bytes, client:
     answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert "cannot be understood" in answer.json()["error"]
+    assert "Input should" not in answer.json()["error"]
+    assert "Field required" not in answer.json()["error"]
     assert client.get("/health").status_code == 200
 
 

@@ -69,6 +69,7 @@ def test_settings_that_do_not_go_together_are_named_with_all_others(monkeypatch:
         "DEBOUNCE_SECONDS": "90",
         "BACKBONE_WEIGHTS": "/nowhere.pth",
         "LOG_FORMAT": "xml",
+        "COST_MISS": "3",
     }
     for name, value in faults.items():
         monkeypatch.setenv(name, value)
@@ -79,4 +80,33 @@ def test_settings_that_do_not_go_together_are_named_with_all_others(monkeypatch:
         assert name in told
     assert "BACKBONE_WEIGHTS='/nowhere.pth'" in told
     assert "LOG_FORMAT='xml'" in told
+    assert "COST_FALSE_ALARM" in told
     assert "very" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PORT", "ninety", "must be a whole number"),
+        ("IMAGE_SIZE", "10", "must be at least 64"),
+        ("RECONCILE_MINUTES", "99", "must be at most 59"),
+        ("CACHE_MAX_GB", "0", "must be more than 0"),
+        ("ALARM_RATE", "5 %", "must be a number"),
+        ("MEDIA_ALLOW_PRIVATE", "perhaps", "must be true or false"),
+        ("TOLERANCE", "none", "must be 'strict', 'usual' or 'tolerant'"),
+        ("QUEUE_URL", "amqp://x", "must be empty"),
+    ],
+)
+def test_faults_are_told_in_plain_words(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings()
+    assert f"  {name}={value!r}: {told}" in str(refusal.value)
+
+
+def test_costs_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COST_FALSE_ALARM", "1")
+    with pytest.raises(SettingsInvalid, match="set both or neither"):
+        load_settings()
+    monkeypatch.setenv("COST_MISS", "0")
+    assert load_settings().cost_miss == 0
