@@ -21,8 +21,7 @@ def install(folder: Path, log: Path) -> list[str]:
     """
     python = folder / "bin" / "python"
     command = [str(python), "-m", "label_studio.server"]
-    stamp = folder / f".label-studio-{VERSION}"
-    if stamp.exists():
+    if is_installed(folder):
         return command
     _finish([sys.executable, "-m", "venv", "--clear", str(folder)], log, "Making an environment for Label Studio")
     _finish(
@@ -30,8 +29,17 @@ def install(folder: Path, log: Path) -> list[str]:
         log,
         f"Installing Label Studio {VERSION}",
     )
-    stamp.touch()
+    _stamp(folder).touch()
     return command
+
+
+def is_installed(folder: Path) -> bool:
+    """Whether the environment is there, with this release."""
+    return _stamp(folder).exists()
+
+
+def _stamp(folder: Path) -> Path:
+    return folder / f".label-studio-{VERSION}"
 
 
 def start(command: list[str], data: Path, log: Path, *, port: int, token: str) -> Program:

@@ -104,4 +104,8 @@ def check_port_free(port: int, option: str) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise DemoFailed(f"port {port} is taken by another program: choose another one with {option}") from error
+            other = f"{option} {port + 1}"
+            raise DemoFailed(
+                f"port {port} is taken by another program: choose another one with {other}, or with make"
+                f' demo DEMO_ARGS="{other}"'
+            ) from error

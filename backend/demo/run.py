@@ -58,7 +58,8 @@ def _start(programs: list[Program], images: Path, directory: Path, port: int, ba
     token = _token(directory)
     studio_url, backend_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{backend_port}"
     environment = Path(os.environ.get("LABEL_STUDIO_VENV") or directory / "label-studio-venv")
-    _say(f"[1/5] Label Studio {label_studio.VERSION}; the first time it is installed, which takes minutes")
+    first = "" if label_studio.is_installed(environment) else "; it is installed first, which takes minutes"
+    _say(f"[1/5] Label Studio {label_studio.VERSION}{first}")
     command = label_studio.install(environment, logs / "install.log")
     data, log = directory / "label-studio", logs / "label-studio.log"
     programs.append(label_studio.start(command, data, log, port=port, token=token))
@@ -133,7 +134,7 @@ def _what_to_try(project: DemoProject, port: int, backend_port: int) -> str:
     first = (
         "Open an abnormal task: the verdict is chosen, the place framed, the score and the reason written."
         if found
-        else "Choose normal and press Submit on five pictures or more; the model follows within seconds."
+        else f"Choose normal and press Submit on {load_settings().min_normals} pictures or more: a model follows."
     )
     return f"""
 {told}
@@ -143,7 +144,7 @@ Password {label_studio.PASSWORD}
 
 What to try
   1. {first}
-  2. Correct or confirm it with Submit. Label eight more pictures normal: the model learns them within seconds.
+  2. Correct or confirm it with Submit. Label a few more pictures normal: the model learns them within seconds.
   3. See how it does, on more and more confirmed pictures: http://127.0.0.1:{backend_port}/projects/{project.id}
 
 Ctrl-C stops everything."""
@@ -152,7 +153,11 @@ Ctrl-C stops everything."""
 def _check_images(folder: Path) -> None:
     if not folder.is_dir():
         raise DemoFailed(f"{folder} is not a folder: give one that holds pictures")
-    pictures_below(folder)
+    found, needed = len(pictures_below(folder)), load_settings().min_normals
+    if found < needed:
+        raise DemoFailed(
+            f"{found} pictures are below {folder}: a model needs {needed} normal ones, and others to judge"
+        )
 
 
 def _token(directory: Path) -> str:

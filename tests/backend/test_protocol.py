@@ -17,9 +17,10 @@ from pydantic import SecretStr
 
 from backend.app import create_app
 from backend.errors import StudioRefused, StudioUnreachable
-from backend.labels import EXAMPLE_CONFIG
+from backend.labels import EXAMPLE_CONFIG, parse_config
 from backend.naming import UNTRAINED
 from backend.predicting import MOST_WAITING
+from backend.server import CONFIG_HINT
 from backend.services import Services, build_services
 from backend.settings import WEBHOOK_HEADER, load_settings
 from model.errors import ArtifactInvalid
@@ -114,6 +115,12 @@ def test_a_config_that_does_not_fit_is_refused_with_one_that_does(client: TestCl
     answer = client.post("/setup", json={"project": "7", "schema": "<View><Text name='t' value='$t'/></View>"})
     assert answer.status_code == 422
     assert EXAMPLE_CONFIG in answer.json()["error"]
+
+
+def test_what_label_studio_shows_of_the_refusal_begins_with_what_to_do() -> None:
+    advice, _, config = CONFIG_HINT.partition("<View>")
+    assert "set NORMAL_LABELS and ABNORMAL_LABELS to the names you use" in advice
+    assert parse_config(f"<View>{config}")
 
 
 def test_predictions_for_a_config_that_does_not_fit_are_empty_and_say_why(client: TestClient) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.cli import main
 from backend.demo import label_studio
 from tests.live.conftest import PATIENCE, environment_folder, free_port
 
@@ -84,6 +87,7 @@ def test_a_second_start_goes_on_where_the_first_one_stopped(demo: Callable[..., 
     with demo() as again:
         status = again.status(1)
         assert (status["tasks"], status["normals"]) == (45, 12)
+        assert "installed" not in again.said
         assert len(httpx.get(f"{again.backend}/api/projects").json()["projects"]) == 1
 
 
@@ -96,9 +100,31 @@ def test_pictures_of_ones_own(demo: Callable[..., Demo], tmp_path: Path, normal_
         assert "the tags are yours to give" in own.said
 
 
-@pytest.mark.parametrize(("images", "reason"), [("nowhere", "is not a folder"), (".", "no pictures below")])
-def test_what_cannot_be_shown_is_told_at_once(images: str, reason: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "backend", "demo", images]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert reason in done.stderr
+@pytest.mark.parametrize(
+    ("images", "code", "reason"),
+    [("nowhere", 2, "is not a folder"), (".", 1, "no pictures below"), ("few", 2, "2 pictures are below")],
+)
+def test_what_cannot_be_shown_is_told_at_once(
+    images: str,
+    code: int,
+    reason: str,
+    tmp_path: Path,
+    normal_pictures: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if images == "few":
+        Path(images).mkdir()
+        for path in normal_pictures[:2]:
+            shutil.copy(path, images)
+    assert main(["demo", images]) == code
+    assert reason in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_can_be_changed_with_make_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert main(["demo", "--port", str(port)]) == 2
+    assert f'make demo DEMO_ARGS="--port {port + 1}"' in capsys.readouterr().err
