@@ -17,7 +17,7 @@ RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_
 COPY pyproject.toml README.md LICENSE ./
 COPY model model
 COPY backend backend
-RUN pip install -c constraints.txt '.[plugin,s3]'
+RUN pip install -c constraints.txt '.[s3]'
 
 
 FROM python:3.11-slim

@@ -191,7 +191,7 @@ def settings(tmp_path: Path, picture_server: PictureServer, monkeypatch: pytest.
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     return load_settings(
-        LABEL_STUDIO_URL=picture_server.url,
+        label_studio_url=picture_server.url,
         label_studio_api_key="f" * 40,
         model_dir=str(tmp_path / "models"),
         data_dir=tmp_path / "state",

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 
 from backend.cli import build_parser
 from backend.settings import Settings
@@ -26,12 +26,6 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 DIFFERENT = {"label_studio_url", "label_studio_public_url", "model_dir", "data_dir", "cache_dir", "queue_url"}
 
 
-def names_of(field: str) -> list[str]:
-    """The environment's names of a setting, the usual one first."""
-    alias = Settings.model_fields[field].validation_alias
-    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [field.upper()]
-
-
 def without_env_file(value: object) -> str:
     """What Compose hands over when nobody set anything: ${NAME:-default} is the default."""
     text = json.dumps(value) if isinstance(value, bool) else str(value)
@@ -42,8 +36,7 @@ def without_env_file(value: object) -> str:
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without any setting."""
     for field in Settings.model_fields:
-        for name in names_of(field):
-            monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(field.upper(), raising=False)
     return monkeypatch
 
 
@@ -73,7 +66,7 @@ def test_worker_is_the_backend_without_a_port_so_that_it_scales() -> None:
 
 @pytest.mark.parametrize("service", ["backend", "worker"])
 def test_every_setting_is_offered_and_no_other(service: str) -> None:
-    assert set(SERVICES[service]["environment"]) == {names_of(field)[0] for field in Settings.model_fields}
+    assert set(SERVICES[service]["environment"]) == {field.upper() for field in Settings.model_fields}
 
 
 def test_defaults_are_those_of_the_settings(bare: pytest.MonkeyPatch) -> None:
@@ -108,6 +101,10 @@ def test_image_serves_on_its_port_with_known_settings() -> None:
     assert re.search(rf"^EXPOSE {Settings.model_fields['port'].default}$", DOCKERFILE, re.M)
     folders = set(re.findall(r"\b([A-Z]+_DIR)=/data/", DOCKERFILE))
     assert folders == {"MODEL_DIR", "DATA_DIR", "CACHE_DIR"}
+
+
+def test_image_leaves_out_the_old_packages_that_the_plugin_needs() -> None:
+    assert "plugin" not in DOCKERFILE
 
 
 def test_image_is_built_from_files_that_reach_the_builder() -> None:
