@@ -17,6 +17,7 @@ WORDS = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
     "json_invalid": "is not valid JSON",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
