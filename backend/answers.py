@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from backend.media import shown
+from model.evaluation import AreaUnderCurve, Rate
 
 Verdict = Literal["normal", "abnormal"]
 Side = Literal["dev", "test"]
@@ -157,24 +158,6 @@ class Projects(Answer):
 # Evaluation
 
 
-class Rate(Answer):
-    """k of n, and the 95 % interval; null when n is 0."""
-
-    k: int
-    n: int
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-class Area(Answer):
-    """An area under a curve with its 95 % interval; null without both kinds of pictures."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
 class Metrics(Answer):
     """Positive means abnormal: a false positive is a false alarm, a false negative a miss."""
 
@@ -187,7 +170,7 @@ class Metrics(Answer):
     false_alarm_rate: Rate
     recall: Rate
     precision: Rate
-    auroc: Area
+    auroc: AreaUnderCurve
     average_precision: float | None
 
 

@@ -36,6 +36,7 @@ from backend.errors import (
 from backend.events import Heard
 from backend.limits import BodyLimit
 from backend.predicting import Answer
+from backend.project_ids import creation_time, project_number
 from backend.report.routes import fault_page, projects_page, router
 from backend.services import Services
 from backend.wording import in_words
@@ -138,7 +139,7 @@ def setup(body: SetupRequest, parts: Parts) -> Json:
     """The promoted version of a project. A labelling config that does not fit is refused with one that does."""
     project_id = _project_id(body.project)
     parts.settings.label_config(body.config_xml)
-    return {"model_version": parts.predictor.connect(project_id, _created(body.project))}
+    return {"model_version": parts.predictor.connect(project_id, creation_time(body.project))}
 
 
 def predict(body: PredictRequest, parts: Parts) -> Json:
@@ -205,17 +206,10 @@ def _project_of(body: PredictRequest) -> int:
 
 
 def _project_id(value: Any) -> int:
-    """Label Studio sends 7 as 7, "7" or "7.1795480240", the time of its creation after the dot."""
-    head = str(value).partition(".")[0]
-    if not head.isdecimal() or len(head) > 18:
+    found = project_number(value)
+    if found is None:
         raise UnknownProject(f"{str(value)[:50]!r} is not a project's id")
-    return int(head)
-
-
-def _created(value: Any) -> int | None:
-    """When the project was created, in seconds since 1970, where it is told."""
-    tail = str(value).partition(".")[2]
-    return int(tail) if tail.isdecimal() and len(tail) <= 18 else None
+    return found
 
 
 async def _explain(request: Request, error: Exception) -> Response:

@@ -92,11 +92,6 @@ class Dataset:
         readable = (image for image in self.normals if image.task_id not in self.unread)
         return tuple(image for image in readable if image.split is Split.TRAIN or not self.holds_out)
 
-    def held_out(self, split: Split) -> tuple[LabelledImage, ...]:
-        """The pictures of dev or test: never trained on."""
-        trained = {image.task_id for image in self.training}
-        return tuple(image for image in self.labelled if image.split is split and image.task_id not in trained)
-
     @property
     def fingerprint(self) -> str:
         """Names exactly this set of training pictures."""

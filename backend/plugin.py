@@ -15,6 +15,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from backend.naming import UNTRAINED
 from backend.predicting import empty_result
+from backend.project_ids import project_number
 from backend.services import Services, build_services
 from backend.settings import load_settings
 
@@ -32,7 +33,7 @@ class AnomalyModel(LabelStudioMLBase):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Version 2 calls this for every request, and answers Label Studio with the version set here."""
-        self.set("model_version", version_of(_number(self.project_id)))
+        self.set("model_version", version_of(project_number(self.project_id)))
 
     def predict(self, tasks: list[Json], context: Json | None = None, **kwargs: Any) -> list[Json]:
         """One result for each task, in order."""
@@ -47,7 +48,7 @@ class AnomalyModel(LabelStudioMLBase):  # type: ignore[misc]
         """Queues a job for the project; version 2 passes event and data by position, 1.0.9 by name."""
         if event is None and len(args) == 2:
             event, data = args
-        project_id = _number(((data or {}).get("project") or {}).get("id"))
+        project_id = project_number(((data or {}).get("project") or {}).get("id"))
         if project_id is not None:
             parts = shared_services()
             parts.registry.remember(project_id)
@@ -66,7 +67,7 @@ class InProcess:
         """What 1.0.9 answers to /setup with. Raises LabelConfigUnusable, so that such a project cannot connect."""
         asked = _asked()
         shared_services().settings.label_config(asked.get("schema") or "")
-        return {"job_id": version_of(_number(asked.get("project")))}
+        return {"job_id": version_of(project_number(asked.get("project")))}
 
     def run_job(self, model_class: type[AnomalyModel], args: tuple[str, Json, str]) -> None:
         event, data, _ = args
@@ -97,10 +98,4 @@ def _asked() -> Json:
 
 def _project_of(tasks: list[Json]) -> int | None:
     named = [_asked().get("project"), *(task.get("project") for task in tasks)]
-    return next((number for value in named if (number := _number(value)) is not None), None)
-
-
-def _number(value: Any) -> int | None:
-    """Label Studio sends project 7 as 7, "7" or "7.1795480240", the time of its creation after the dot."""
-    head = str(value).partition(".")[0]
-    return int(head) if head.isdecimal() and len(head) <= 18 else None
+    return next((number for value in named if (number := project_number(value)) is not None), None)

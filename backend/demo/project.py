@@ -43,11 +43,6 @@ class DemoProject:
     def id(self) -> int:
         return int(self._state["id"])
 
-    @property
-    def is_tagged(self) -> bool:
-        """Whether the demo has tagged pictures itself; it cannot where no folder says which are normal."""
-        return bool(self._state.get("tagged"))
-
     def create(self) -> None:
         if "id" in self._state and self._studio.get(f"/api/projects/{self.id}").is_success:
             return
