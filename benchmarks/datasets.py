@@ -39,10 +39,14 @@ class Split:
     unseen: NDArray[np.int64]
 
 
+def data_folder() -> Path:
+    """Where data sets are, unless told otherwise: ANOMALY_DATA, or a folder beside the checkout."""
+    return Path(os.environ.get("ANOMALY_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
 def add_data_option(parser: argparse.ArgumentParser) -> None:
     """--data FOLDER, where `find_data_sets` looks."""
-    default = Path(os.environ.get("ANOMALY_DATA", "../shared/data"))
-    parser.add_argument("--data", type=Path, default=default, help="folder of data sets (ANOMALY_DATA)")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of data sets (ANOMALY_DATA)")
 
 
 def find_data_sets(folder: Path) -> Iterator[DataSet]:

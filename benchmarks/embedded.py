@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet
-from model.config import MOST_ALTERED
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ImageUnreadable
@@ -42,7 +41,7 @@ class EmbeddedSet:
         return AnomalyDetector(self.untrained.config, embedder=self.untrained.embedder).fit_embeddings(
             [self.embeddings[index] for index in learned],
             names,
-            altered={str(index): self.altered(int(index)) for index in learned[:MOST_ALTERED]},
+            altered={str(index): self.altered(int(index)) for index in learned[: self.untrained.config.most_altered]},
         )
 
     def altered(self, index: int) -> list[Embedding]:

@@ -2,76 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from model.config import MOST_ALTERED
+from benchmarks.datasets import data_folder, find_data_sets, split
+from benchmarks.embedded import EmbeddedSet
 from model.detector import AnomalyDetector
-from model.embedding import Embedding
 from model.evaluation import evaluate
-from model.images import find_images
 
 SEEDS = range(3)
-HELD_OUT = 0.3
 
 Measured = Callable[[int, int], tuple[float, float]]
 
 
-class Tiles(NamedTuple):
-    """embeddings: the normal pictures first. altered: of the normal ones, by index. abnormal: bool (n,)."""
-
-    embeddings: list[Embedding]
-    altered: dict[str, list[Embedding]]
-    abnormal: np.ndarray
-
-
-def data_folder() -> Path:
-    return Path(os.environ.get("ANOMALY_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
 @pytest.fixture(scope="module")
-def tiles() -> Tiles:
+def tiles() -> EmbeddedSet:
     """All magnetic tiles, embedded."""
-    folder = data_folder() / "magnetic_tile"
-    if not folder.is_dir():
-        pytest.skip(f"there is no {folder}: set ANOMALY_DATA to a folder that holds the magnetic tiles")
-    normal, abnormal = find_images(folder / "normal"), find_images(folder / "abnormal")
-    detector = AnomalyDetector()
-    embeddings = [item for item in detector.embedder.embed(normal + abnormal) if isinstance(item, Embedding)]
-    first = {int(index) for seed in SEEDS for index in split(len(normal), seed)[1][:MOST_ALTERED]}
-    altered = detector.embed_altered([normal[index] for index in first], [*map(str, first)], most=len(first))
-    return Tiles(embeddings, altered, np.arange(len(normal) + len(abnormal)) >= len(normal))
+    if not (data_folder() / "magnetic_tile").is_dir():
+        pytest.skip(f"no magnetic_tile in {data_folder()}: set ANOMALY_DATA to a folder that holds the magnetic tiles")
+    data = next(data for data in find_data_sets(data_folder()) if data.name == "magnetic_tile")
+    return EmbeddedSet.of(data, AnomalyDetector())
 
 
-def split(normals: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which normal pictures are held out, and which may be learned, in that order."""
-    shuffled = np.random.default_rng(seed).permutation(normals)
-    held_out = round(HELD_OUT * normals)
-    return shuffled[:held_out], shuffled[held_out:]
-
-
-def measure(tiles: Tiles, n: int, seed: int) -> tuple[float, float]:
+def measure(tiles: EmbeddedSet, n: int, seed: int) -> tuple[float, float]:
     """AUROC and false-alarm rate after learning n normal pictures, on normal pictures that were never learned."""
-    embeddings, altered, abnormal = tiles
-    held_out, learned = split(int((~abnormal).sum()), seed)
-    learned = learned[:n]
-    unseen = [*held_out, *np.flatnonzero(abnormal)]
-    names = [str(index) for index in learned]
-    detector = AnomalyDetector().fit_embeddings(
-        [embeddings[index] for index in learned],
-        names,
-        altered={name: altered[name] for name in names[:MOST_ALTERED]},
-    )
-    judged = [detector.judge(embeddings[index]) for index in unseen]
+    parts = split(tiles.data, n, seed)
+    assert parts is not None
+    unseen = [*parts.unseen, *range(len(tiles.data.normal), len(tiles.data.pictures))]
+    detector = tiles.fit(parts.learned)
+    judged = [detector.judge(tiles.embeddings[index]) for index in unseen]
     result = evaluate(
         [prediction.raw_score for prediction in judged],
-        abnormal[unseen],
+        tiles.abnormal(unseen),
         [prediction.verdict == "abnormal" for prediction in judged],
     )
     assert result.auroc.value is not None
@@ -80,7 +45,7 @@ def measure(tiles: Tiles, n: int, seed: int) -> tuple[float, float]:
 
 
 @pytest.fixture(scope="module")
-def measured(tiles: Tiles) -> Measured:
+def measured(tiles: EmbeddedSet) -> Measured:
     """Measures each number of pictures and seed once, for all tests."""
     return cache(lambda n, seed: measure(tiles, n, seed))
 
