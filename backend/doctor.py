@@ -171,7 +171,7 @@ def _is_label_studio(url: str) -> bool:
 def _token(settings: Settings, studio: Studio) -> str:
     token = settings.label_studio_api_key.get_secret_value()
     if not token:
-        raise Ill(f"there is none. {NO_ACCESS}")
+        raise Ill(NO_ACCESS)
     kind = "personal access token" if is_personal_token(token) else "legacy token"
     try:
         return f"{kind} of {studio.user()}"

@@ -42,8 +42,8 @@ NO_LEGACY_TOKENS = (
     " Settings"
 )
 NO_ACCESS = (
-    "LABEL_STUDIO_API_KEY is not set: create a token under Account & Settings, Access Token, and set it, without which"
-    " Label Studio shows no project"
+    "there is no token (LABEL_STUDIO_API_KEY): create one under Account & Settings, Access Token. Label Studio shows no"
+    " project without one"
 )
 Ids = tuple[int | None, int | None]
 """The first and the last id of a part of the tasks, both included; None is open."""

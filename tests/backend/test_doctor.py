@@ -84,7 +84,7 @@ def test_the_address_of_one_of_its_pages(picture_server: PictureServer) -> None:
 
 def test_a_refusal_for_want_of_a_token_says_so(picture_server: PictureServer) -> None:
     picture_server.statuses["/api/projects/1"] = 401
-    with pytest.raises(StudioRefused, match="LABEL_STUDIO_API_KEY is not set: create a token"):
+    with pytest.raises(StudioRefused, match=r"there is no token \(LABEL_STUDIO_API_KEY\): create one"):
         Studio(picture_server.url, "").project(1)
     with pytest.raises(StudioRefused, match="LABEL_STUDIO_API_KEY must be a token of a user"):
         Studio(picture_server.url, "f" * 40).project(1)
@@ -103,7 +103,7 @@ def test_a_server_without_a_token_says_so_at_once(
     monkeypatch.setattr(server, "set_up_logging", lambda settings: None)
     monkeypatch.setattr(server.uvicorn, "run", lambda *arguments, **options: None)
     server.serve(None, None, own_worker=False)
-    assert "LABEL_STUDIO_API_KEY is not set" in caplog.text
+    assert "there is no token (LABEL_STUDIO_API_KEY)" in caplog.text
 
 
 def test_a_bucket_that_is_not_there_is_told_and_not_made(settings: Settings, bucket: str) -> None:
