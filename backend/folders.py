@@ -244,6 +244,11 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
             f"so few pictures can promise a false-alarm rate of {100 * calibration.attainable_rate:.1f} %; the"
             f" {100 * calibration.alarm_rate:g} % asked for is an estimate"
         )
+    if detector.seems_paired:
+        _tell(
+            "most pictures are nearly the same as another: where they show the same part again, new parts will be"
+            " called abnormal too often; give one picture of each part"
+        )
     for image in detector.training:
         if image.suspect:
             _tell(f"left out, probably not normal, please check: {image.name}")
