@@ -48,7 +48,8 @@ DESCRIBED: dict[str, Any] = {
 async def _read(request: Request) -> Event:
     """Raises RequestValidationError. Other types than JSON are refused: pages of other sites may send them unasked."""
     if "json" not in request.headers.get("content-type", ""):
-        raise RequestValidationError([{"loc": ("body",), "msg": "its Content-Type must be application/json"}])
+        refusal = {"type": "content_type", "loc": ("body",), "msg": "its Content-Type must be application/json"}
+        raise RequestValidationError([refusal])
     try:
         return Event.model_validate_json(await request.body())
     except ValidationError as error:
