@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,23 +14,23 @@ from backend.board import Board
 from backend.choices import cheapest
 from backend.comparing import changes
 from backend.cutting import Cut
-from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri, is_finished, is_judged
+from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri
+from backend.deciding import needs_prediction, trusted_of, why_train
 from backend.drift import drift, newest_predictions
-from backend.errors import BackendError, PicturesUnreadable, UnknownVersion
+from backend.errors import PicturesUnreadable, UnknownVersion
 from backend.labels import LabelConfig
 from backend.leaving import find_project, is_connected
 from backend.logs import about
-from backend.naming import UNTRAINED, is_ours, name_of
+from backend.naming import UNTRAINED
 from backend.pictures import Pictures, Place
+from backend.pushing import push, task_prediction
+from backend.recipes import detector_config, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
-from backend.results import prediction_result
 from backend.review import Case, held_out_cases, report, worse_on_test
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
 from backend.suggesting import SHOWN, doubtful, open_places, representative, still_open
-from model.area import Area
-from model.artifact import FORMAT
 from model.config import DetectorConfig
 from model.copies import first_copies
 from model.detector import SIZED, AnomalyDetector
@@ -135,7 +132,7 @@ class Trainer:
         self._board.note_pictures(project_id, failed, solved=[row["task"] for row in predictions])
         check()
         if self._registry.current(project_id) == version:
-            self._push(project_id, tasks, predictions)
+            push(self._studio, project_id, tasks, predictions)
             self._snapshots.note_pushed(project_id, self._cut(config), predictions)
 
     def look_again(self, project_id: int) -> None:
@@ -397,136 +394,6 @@ class Trainer:
             log.warning("project %s: which of its %s ML backends is this one cannot be told", project_id, len(backends))
             return None
         return likely[0]
-
-    def _push(self, project_id: int, tasks: Sequence[Task], predictions: Sequence[Json]) -> None:
-        """Replaces our old predictions of tasks that nobody has judged; those of judged ones stay as evidence."""
-        ready = {row["task"] for row in predictions}
-        self._delete_outdated(project_id, [task for task in tasks if task["id"] in ready and not is_judged(task)])
-        if not predictions:
-            return
-        created = self._studio.import_predictions(project_id, predictions)
-        if created != len(predictions):
-            raise BackendError(
-                f"Label Studio stored {created} of {len(predictions)} predictions for project {project_id}: does the"
-                " labelling config still fit?"
-            )
-
-    def _delete_outdated(self, project_id: int, tasks: Sequence[Task]) -> None:
-        """Deletes our predictions: those of many tasks at once, but one by one beside predictions of other models."""
-        alone = [task["id"] for task in tasks if task.get("predictions") and all(map(_is_ours, task["predictions"]))]
-        if alone:
-            self._studio.delete_predictions(project_id, alone)
-        for task in tasks:
-            for prediction in _ours_of(task) if task["id"] not in alone else ():
-                self._studio.delete_prediction(prediction["id"])
-
-
-def why_train(
-    dataset: Dataset,
-    current: ModelVersion | None,
-    settings: Settings,
-    wanted_recipe: str,
-    *,
-    force: bool = False,
-    chosen: Json | None = None,
-) -> str | None:
-    """Why a training is due, in words, or None. chosen: the last choice of a false-alarm rate, if there was one."""
-    training = {image.task_id for image in dataset.training}
-    if len(training) < settings.min_normals:
-        return None
-    if current and chosen and current.recipe != wanted_recipe and chosen["set_at"] >= current.created_at:
-        return f"the false-alarm rate was set to {100 * (chosen['alarm_rate'] or settings.alarm_rate):g} %"
-    if force:
-        return "someone asked for it"
-    if current is None:
-        return f"there are {len(training)} normal pictures and no model yet"
-    if current.recipe != wanted_recipe:
-        return "the settings of the model or the area to look at changed"
-    if training & set(current.unread_tasks):
-        return "pictures that could not be read can be read now"
-    if dataset.fingerprint == current.fingerprint:
-        return None
-    known = set(current.training_tasks)
-    fresh = len(training - known)
-    lost = known - training
-    kept = lost & {image.task_id for image in dataset.normals} - dataset.unread
-    if lost - kept:
-        return f"labels that it had learned were changed or deleted: {len(lost - kept)}"
-    if kept:
-        are = "is" if len(kept) == 1 else "are"
-        return f"{fresh} new normal pictures; {len(kept)} of the old ones {are} kept for testing now"
-    if trusted_of(dataset) - set(current.trusted_tasks):
-        return "pictures that look unusual were marked as ground truth"
-    if fresh >= max(1, math.ceil(settings.retrain_growth * len(known))):
-        return f"{fresh} new normal pictures"
-    return None
-
-
-def trusted_of(dataset: Dataset) -> set[int]:
-    """The training tasks that people marked as ground truth: normal beyond doubt."""
-    return {image.task_id for image in dataset.training if image.ground_truth}
-
-
-def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
-    """Whether an unfinished task with a picture lacks its one prediction of `version`.
-
-    One that somebody has judged keeps what had been predicted before; other models' predictions do not matter.
-    """
-    if is_finished(task) or image_uri(task, config) is None:
-        return False
-    ours = _ours_of(task)
-    if len(ours) != 1:
-        return not (ours and is_judged(task))
-    return not is_judged(task) and (ours[0].get("model_version") != version or not ours[0].get("result"))
-
-
-def _ours_of(task: Task) -> list[Json]:
-    return [prediction for prediction in task.get("predictions") or () if _is_ours(prediction)]
-
-
-def _is_ours(prediction: Json) -> bool:
-    return is_ours(prediction.get("model_version"))
-
-
-def task_prediction(
-    task_id: int, detector: AnomalyDetector, embedding: Embedding, config: LabelConfig, version: str
-) -> Json:
-    """One prediction as Label Studio imports it."""
-    prediction = detector.judge(embedding)
-    return {
-        "task": task_id,
-        "result": prediction_result(prediction, config),
-        "score": prediction.score,
-        "model_version": version,
-    }
-
-
-def detector_config(
-    settings: Settings, alarm_rate: float | None = None, drawn: DrawnArea | None = None
-) -> DetectorConfig:
-    """The detector that the settings ask for. alarm_rate, drawn: what people chose for the project, if they did."""
-    area = drawn.area if drawn else Area(settings.roi, settings.ignore)
-    return DetectorConfig(
-        backbone=settings.backbone,
-        image_size=settings.image_size,
-        alarm_rate=alarm_rate or settings.alarm_rate,
-        tolerance=settings.tolerance,
-        orientation=settings.orientation,
-        roi=area.roi,
-        ignore=area.ignore,
-        tiles=settings.tiles,
-    )
-
-
-def recipe(config: DetectorConfig, pictures: Pictures) -> str:
-    """Names all that a model depends on besides its labels."""
-    parts = json.dumps(asdict(config), sort_keys=True) + pictures.embedder(config).key + str(FORMAT)
-    return hashlib.sha256(parts.encode()).hexdigest()[:16]
-
-
-def version_name(dataset: Dataset, recipe_name: str) -> str:
-    """A name derived from what the model depends on: the same labels and settings give the same name."""
-    return name_of(len(dataset.training), f"{dataset.fingerprint} {recipe_name}")
 
 
 def _outcome(version: ModelVersion, why: str, result: str) -> Json:

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from backend.dataset import Dataset, Dispute, LabelledImage, Prior
+from backend.deciding import needs_prediction, why_train
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from backend.naming import is_ours
 from backend.pictures import Pictures
+from backend.recipes import detector_config, recipe, version_name
 from backend.registry import ModelVersion
 from backend.review import ENOUGH_OF_EACH, Case, held_out_cases, report, to_check, worse_on_test
 from backend.services import Services
 from backend.settings import Settings
 from backend.status import project_status
-from backend.training import detector_config, needs_prediction, recipe, version_name, why_train
 from model.detector import AnomalyDetector
 from model.prediction import Verdict
 from model.splits import Split

@@ -16,11 +16,11 @@ import pytest
 from backend import snapshots
 from backend.cutting import Cut
 from backend.dataset import build_dataset
+from backend.deciding import needs_prediction
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from backend.snapshots import Snapshots
 from backend.store import Store
 from backend.studio import Studio
-from backend.training import needs_prediction
 from tests.live.conftest import TOKEN, LiveStudio
 
 CUT = Cut(parse_config(EXAMPLE_CONFIG), "part")

@@ -1,0 +1,83 @@
+"""What is due in a project: a training, and which predictions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from backend.dataset import Dataset, Task, image_uri, is_finished, is_judged
+from backend.labels import LabelConfig
+from backend.naming import is_ours
+from backend.registry import ModelVersion
+from backend.settings import Settings
+
+Json = dict[str, Any]
+
+
+def why_train(
+    dataset: Dataset,
+    current: ModelVersion | None,
+    settings: Settings,
+    wanted_recipe: str,
+    *,
+    force: bool = False,
+    chosen: Json | None = None,
+) -> str | None:
+    """Why a training is due, in words, or None. chosen: the last choice of a false-alarm rate, if there was one."""
+    training = {image.task_id for image in dataset.training}
+    if len(training) < settings.min_normals:
+        return None
+    if current and chosen and current.recipe != wanted_recipe and chosen["set_at"] >= current.created_at:
+        return f"the false-alarm rate was set to {100 * (chosen['alarm_rate'] or settings.alarm_rate):g} %"
+    if force:
+        return "someone asked for it"
+    if current is None:
+        return f"there are {len(training)} normal pictures and no model yet"
+    if current.recipe != wanted_recipe:
+        return "the settings of the model or the area to look at changed"
+    if training & set(current.unread_tasks):
+        return "pictures that could not be read can be read now"
+    if dataset.fingerprint == current.fingerprint:
+        return None
+    known = set(current.training_tasks)
+    fresh = len(training - known)
+    lost = known - training
+    kept = lost & {image.task_id for image in dataset.normals} - dataset.unread
+    if lost - kept:
+        return f"labels that it had learned were changed or deleted: {len(lost - kept)}"
+    if kept:
+        are = "is" if len(kept) == 1 else "are"
+        return f"{fresh} new normal pictures; {len(kept)} of the old ones {are} kept for testing now"
+    if trusted_of(dataset) - set(current.trusted_tasks):
+        return "pictures that look unusual were marked as ground truth"
+    if fresh >= max(1, math.ceil(settings.retrain_growth * len(known))):
+        return f"{fresh} new normal pictures"
+    return None
+
+
+def trusted_of(dataset: Dataset) -> set[int]:
+    """The training tasks that people marked as ground truth: normal beyond doubt."""
+    return {image.task_id for image in dataset.training if image.ground_truth}
+
+
+def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
+    """Whether an unfinished task with a picture lacks its one prediction of `version`.
+
+    One that somebody has judged keeps what had been predicted before; other models' predictions do not matter.
+    """
+    if is_finished(task) or image_uri(task, config) is None:
+        return False
+    ours = ours_of(task)
+    if len(ours) != 1:
+        return not (ours and is_judged(task))
+    return not is_judged(task) and (ours[0].get("model_version") != version or not ours[0].get("result"))
+
+
+def ours_of(task: Task) -> list[Json]:
+    """The task's predictions that are ours."""
+    return [prediction for prediction in task.get("predictions") or () if is_our_prediction(prediction)]
+
+
+def is_our_prediction(prediction: Json) -> bool:
+    """Whether it is ours rather than another model's."""
+    return is_ours(prediction.get("model_version"))
