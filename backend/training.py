@@ -389,11 +389,11 @@ class Trainer:
             return next(iter(backends), None)
         known = {found.name for found in self._registry.versions(project_id)}
         trained = [backend for backend in backends if backend.get("model_version") in known]
-        likely = trained or [backend for backend in backends if backend.get("model_version") == UNTRAINED]
-        if len(likely) != 1:
-            log.warning("project %s: which of its %s ML backends is this one cannot be told", project_id, len(backends))
-            return None
-        return likely[0]
+        untrained = [backend for backend in backends if backend.get("model_version") == UNTRAINED]
+        if trained or len(untrained) == 1:
+            return (trained or untrained)[0]
+        log.warning("project %s: which of its %s ML backends is this one cannot be told", project_id, len(backends))
+        return None
 
 
 def _outcome(version: ModelVersion, why: str, result: str) -> Json:

@@ -292,7 +292,12 @@ def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: 
     studio.connected = [other, ours]
     trainer.sync(PROJECT)
     assert studio.titles == {2: services.registry.current(PROJECT)}
-    ours["model_version"] = "sam-2"  # neither can be told to be this one
+    studio.titles.clear()
+    for one in (other, ours):  # connected twice, by two addresses
+        one["model_version"] = services.registry.current(PROJECT)
+    trainer.sync(PROJECT, force=True)
+    assert studio.titles == {1: services.registry.current(PROJECT)}
+    other["model_version"], ours["model_version"] = "sam-1", "sam-2"  # neither can be told to be this one
     studio.titles.clear()
     trainer.sync(PROJECT, force=True)
     assert studio.titles == {}
