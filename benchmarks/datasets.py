@@ -49,6 +49,14 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of data sets (ANOMALY_DATA)")
 
 
+def data_option(description: str | None) -> Path:
+    """The folder of data sets, for a benchmark that takes no other option."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_option(parser)
+    folder: Path = parser.parse_args().data
+    return folder
+
+
 def find_data_sets(folder: Path) -> Iterator[DataSet]:
     """Every data set below `folder`."""
     for root in sorted(path for path in folder.iterdir() if (path / "normal").is_dir()):

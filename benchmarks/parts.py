@@ -8,7 +8,6 @@ python -m benchmarks.parts --data FOLDER
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
-from benchmarks.datasets import DataSet, Split, add_data_option, find_data_sets, split
+from benchmarks.datasets import DataSet, Split, data_option, find_data_sets, split
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.images import read_image
@@ -31,9 +30,9 @@ HEAD = "| data | parts not named: false alarms | found | named: false alarms | f
 
 
 def main() -> None:
-    options = _options()
+    folder = data_option(__doc__)
     print(f"{HEAD}\n{'|---' * HEAD.count(' |')}|")
-    for data in find_data_sets(options.data):
+    for data in find_data_sets(folder):
         runs = tqdm(range(SEEDS), desc=data.name, leave=False)
         shares = np.mean([measure(data, seed) for seed in runs], axis=0)
         print(f"| {data.name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |", flush=True)
@@ -84,12 +83,6 @@ def _embed(untrained: AnomalyDetector, pictures: Sequence[Path] | Sequence[bytes
 def _called_abnormal(trained: AnomalyDetector, judged: Sequence[Embedding]) -> float:
     scores = np.array([trained.raw_score(embedding) for embedding in judged])
     return float(np.mean(scores > trained.calibration.threshold))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_option(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

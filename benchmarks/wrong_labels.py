@@ -8,7 +8,6 @@ python -m benchmarks.wrong_labels --data FOLDER
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from backend.review import to_check
-from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
+from benchmarks.datasets import DataSet, data_option, find_data_sets, split
 from benchmarks.embedded import EmbeddedSet
 from model.detector import AnomalyDetector
 
@@ -30,9 +29,9 @@ Row = tuple[float, float, float, float]
 
 
 def main() -> None:
-    options = _options()
+    folder = data_option(__doc__)
     print(f"{HEAD}\n{'|---' * HEAD.count(' |')}|")
-    for data in find_data_sets(options.data):
+    for data in find_data_sets(folder):
         for line in measure(data):
             print(line, flush=True)
 
@@ -78,12 +77,6 @@ def _line(name: str, n: int | None, share: float, means: NDArray[np.float64]) ->
     auroc, found, first, aside = means
     listed = f"{first:.0%} | {aside:.0%}" if share else "- | -"
     return f"| {name} | {n or 'all'} | {share:.0%} | {auroc:.3f} | {found:.0%} | {listed} |"
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_data_option(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
