@@ -32,10 +32,9 @@ from backend.snapshots import Snapshots
 from backend.studio import Studio
 from backend.suggesting import SHOWN, doubtful, open_places, representative, still_open
 from model.config import DetectorConfig
-from model.copies import first_copies
 from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
-from model.errors import ArtifactInvalid, NotEnoughNormals
+from model.errors import ArtifactInvalid
 from model.tiling import AUTO, WHOLE, choose_tiles
 
 log = logging.getLogger(__name__)
@@ -189,7 +188,7 @@ class Trainer:
             suggested = doubtful(tasks, config, current.name)
         else:
             places = open_places(tasks, config)
-            suggested = still_open(self._board.suggested(project_id), tasks, config)
+            suggested = self._board.suggested(project_id)  # of which `sync` has left those that are open
             if len(suggested) < min(SHOWN, len(places)):
                 suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
@@ -313,15 +312,13 @@ class Trainer:
             raise PicturesUnreadable(
                 f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"
             )
-        different = len(set(first_copies([embedding.look for embedding in found.values()])))
-        if different < self._settings.min_normals:
-            raise NotEnoughNormals(different, self._settings.min_normals)
         detector = AnomalyDetector(config, embedder=self._pictures.embedder(config)).fit_embeddings(
             list(found.values()),
             [str(task_id) for task_id in found],
             altered=self._altered([image for image in training if image.task_id in found], config),
             parts={str(image.task_id): image.group for image in training},
             trusted={str(task_id) for task_id in trusted_of(dataset)},
+            fewest=self._settings.min_normals,
             progress=partial(self._board.post_progress, project_id),
         )
         return detector, frozenset(failed)

@@ -154,6 +154,7 @@ class AnomalyDetector:
         altered: Mapping[str, Sequence[Embedding]] | None = None,
         parts: Mapping[str, str] | None = None,
         trusted: Container[str] = (),
+        fewest: int = FEWEST_NORMALS,
         progress: Progress | None = None,
     ) -> Self:
         """Learns from pictures that are embedded already; `names` tells them apart. Copies count once.
@@ -162,11 +163,12 @@ class AnomalyDetector:
         parts: by name, which physical part a picture shows, where some show the same. It is then measured by what was
         learned of other parts, as a new part will be; fewer than FEWEST_PARTS are too few for that.
         trusted: names of pictures that are normal beyond doubt, and never set aside, however unusual.
+        fewest: pictures, at least two, below which NotEnoughNormals is raised.
         """
         firsts = first_copies([embedding.look for embedding in embeddings])
         different = sorted(set(firsts))
-        if len(different) < FEWEST_NORMALS:
-            raise NotEnoughNormals(len(different), FEWEST_NORMALS)
+        if len(different) < fewest:
+            raise NotEnoughNormals(len(different), fewest)
         fitted = self._fit_different(
             [embeddings[index] for index in different],
             [names[index] for index in different],
@@ -190,10 +192,8 @@ class AnomalyDetector:
         progress: Progress | None,
     ) -> _Fitted:
         """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
-        variants, shown = (
-            [altered.get(name, ()) for name in names],
-            _numbered([parts.get(name, name) for name in names]),
-        )
+        variants = [altered.get(name, ()) for name in names]
+        shown = _numbered([parts.get(name, name) for name in names])
         memory, maps = self._learn(embeddings, variants, shown, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
