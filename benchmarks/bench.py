@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks import speed
 from benchmarks.datasets import DataSet, Split, add_data_option, find_data_sets, split
 from benchmarks.disturbances import DISTURBANCES
-from benchmarks.embedded import EmbeddedSet
+from benchmarks.embedded import EmbeddedSet, readable
 from benchmarks.metrics import aupro, f1_max
 from benchmarks.report import write_report
 from benchmarks.speed import Speed
@@ -107,7 +107,7 @@ def _measure_one(pictures: EmbeddedSet, masks: list[Mask | None], parts: Split) 
 
 def _embed_disturbed(detector: AnomalyDetector, data: DataSet, name: str) -> list[Embedding]:
     pictures = (DISTURBANCES[name](read_image(path).image) for path in data.normal)
-    return [item for item in detector.embedder.embed(pictures) if isinstance(item, Embedding)]
+    return list(readable(detector.embedder.embed(pictures)))
 
 
 def _false_alarms(

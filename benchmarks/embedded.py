@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -33,7 +33,7 @@ class EmbeddedSet:
         """Embeds all pictures of `data`. Raises ImageUnreadable."""
         reading = untrained.embedder.embed(data.pictures)
         shown = tqdm(reading, total=len(data.pictures), desc=f"{data.name}: embedding", leave=False)
-        return cls(data, untrained, list(_readable(shown)))
+        return cls(data, untrained, list(readable(shown)))
 
     def fit(self, learned: Indices) -> AnomalyDetector:
         """A detector that has learned these pictures, the first of them altered too, whatever they really are."""
@@ -62,7 +62,8 @@ class EmbeddedSet:
         return auroc(self.raw_scores(trained, judged), self.abnormal(judged))
 
 
-def _readable(found: Iterable[Embedding | ImageUnreadable]) -> Iterable[Embedding]:
+def readable(found: Iterable[Embedding | ImageUnreadable]) -> Iterator[Embedding]:
+    """The embeddings. Raises ImageUnreadable: a benchmark leaves no picture out in silence."""
     for item in found:
         if isinstance(item, ImageUnreadable):
             raise item

@@ -18,6 +18,7 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, Split, data_option, find_data_sets, split
+from benchmarks.embedded import readable
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.images import read_image
@@ -45,9 +46,9 @@ def measure(data: DataSet, seed: int) -> list[float]:
     untrained = AnomalyDetector()
     pictures = [frame(data.normal[index], number) for index in parts.learned for number in range(len(FRAMES))]
     names = [f"{index} {number}" for index in parts.learned for number in range(len(FRAMES))]
-    embeddings, altered = _embed(untrained, pictures), untrained.embed_altered(pictures, names)
-    normal = _embed(untrained, _one_frame_each(data, parts))
-    abnormal = _embed(untrained, data.abnormal)
+    embed = untrained.embedder.embed
+    embeddings, altered = list(readable(embed(pictures))), untrained.embed_altered(pictures, names)
+    normal, abnormal = (list(readable(embed(judged))) for judged in (_one_frame_each(data, parts), data.abnormal))
     rates = []
     for named in ({}, {name: name.split()[0] for name in names}):
         trained = AnomalyDetector(untrained.config, embedder=untrained.embedder).fit_embeddings(
@@ -74,10 +75,6 @@ def _shifted(pixels: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
 def _one_frame_each(data: DataSet, parts: Split) -> Iterator[bytes]:
     for place, index in enumerate(parts.unseen):
         yield frame(data.normal[index], place % len(FRAMES))
-
-
-def _embed(untrained: AnomalyDetector, pictures: Sequence[Path] | Sequence[bytes] | Iterator[bytes]) -> list[Embedding]:
-    return [item for item in untrained.embedder.embed(pictures) if isinstance(item, Embedding)]
 
 
 def _called_abnormal(trained: AnomalyDetector, judged: Sequence[Embedding]) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.embedded import readable
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -84,7 +85,7 @@ def measure(config: DetectorConfig, paths: Sequence[Path], learned: Sequence[int
 
 def _learn(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, float, float]:
     started = time.perf_counter()
-    embeddings = [item for item in detector.embedder.embed(paths) if isinstance(item, Embedding)]
+    embeddings = list(readable(detector.embedder.embed(paths)))
     read = time.perf_counter()
     names = [str(place) for place in range(len(embeddings))]
     altered = detector.embed_altered(paths, names)
