@@ -25,21 +25,25 @@ def fetch(settings: Settings, uri: str, **changes: object) -> bytes:
     return Media(settings.model_copy(update=changes)).fetch(uri, task_id=1)
 
 
+@pytest.fixture
+def elsewhere(picture_server: PictureServer) -> str:
+    """The same server by another name: another host."""
+    return picture_server.url.replace("127.0.0.1", "localhost")
+
+
 def test_the_token_goes_to_label_studio(settings: Settings, picture_server: PictureServer) -> None:
     picture_server.contents["/data/upload/a.jpg"] = b"picture"
     assert fetch(settings, "/data/upload/a.jpg") == b"picture"
     assert picture_server.asked == [("/data/upload/a.jpg", f"Token {'f' * 40}")]
 
 
-def test_the_token_goes_nowhere_else(settings: Settings, picture_server: PictureServer) -> None:
+def test_the_token_goes_nowhere_else(settings: Settings, picture_server: PictureServer, elsewhere: str) -> None:
     picture_server.contents["/a.jpg"] = b"picture"
-    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
     assert fetch(settings, f"{elsewhere}/a.jpg", media_hosts=("localhost",), media_allow_private=True) == b"picture"
     assert picture_server.asked == [("/a.jpg", None)]
 
 
-def test_a_redirect_takes_no_token_along(settings: Settings, picture_server: PictureServer) -> None:
-    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
+def test_a_redirect_takes_no_token_along(settings: Settings, picture_server: PictureServer, elsewhere: str) -> None:
     picture_server.redirects["/data/upload/a.jpg"] = f"{elsewhere}/b.jpg"
     picture_server.contents["/b.jpg"] = b"picture"
     assert fetch(settings, "/data/upload/a.jpg", media_allow_private=True) == b"picture"
@@ -164,9 +168,8 @@ def test_label_studio_below_a_folder_gets_the_token_for_its_pictures(
 
 
 def test_a_page_of_label_studio_cannot_send_us_to_hosts_that_are_not_allowed(
-    settings: Settings, picture_server: PictureServer
+    settings: Settings, picture_server: PictureServer, elsewhere: str
 ) -> None:
-    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
     picture_server.redirects["/user/login/?next=x"] = f"{elsewhere}/b.jpg"
     with pytest.raises(MediaUnavailable, match="MEDIA_HOSTS"):
         fetch(settings, "/user/login/?next=x", media_allow_private=True)
@@ -195,9 +198,8 @@ def test_what_people_see_at_the_public_address_is_asked_of_label_studio_itself(
 
 
 def test_a_cloud_picture_that_label_studio_names_by_its_public_address(
-    settings: Settings, picture_server: PictureServer
+    settings: Settings, picture_server: PictureServer, elsewhere: str
 ) -> None:
-    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
     picture_server.redirects["/studio/tasks/7/resolve/?fileuri=czM6Ly9i"] = f"{elsewhere}/signed.jpg"
     picture_server.contents["/signed.jpg"] = b"picture"
     changes = {"label_studio_public_url": PUBLIC, "label_studio_url": f"{picture_server.url}/studio"}
@@ -241,9 +243,8 @@ def test_the_public_address_opens_no_other_page_either(
 
 
 def test_a_redirect_to_the_public_address_takes_no_token_along(
-    settings: Settings, picture_server: PictureServer
+    settings: Settings, picture_server: PictureServer, elsewhere: str
 ) -> None:
-    elsewhere = picture_server.url.replace("127.0.0.1", "localhost")
     picture_server.contents["/data/upload/a.jpg"] = b"picture"
     picture_server.redirects["/data/upload/moved.jpg"] = f"{elsewhere}/data/upload/a.jpg"
     changes = {"label_studio_public_url": elsewhere, "media_allow_private": True}
