@@ -19,7 +19,7 @@ import torch
 from benchmarks.embedded import readable
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
-from model.embedding import Embedding
+from model.embedding import Embedder, Embedding
 from model.images import find_images, read_image, to_array
 
 LEARNED = (50, 300)
@@ -62,7 +62,7 @@ def main() -> None:
     paths = find_images(options.data / "normal" if (options.data / "normal").is_dir() else options.data)
     print("\n".join(header()))
     for size in options.size:
-        for speed in measure(DetectorConfig(image_size=size), paths, options.learn):
+        for speed in measure(DetectorConfig(image_size=size), paths, options.learn, device=options.device):
             print(speed.line(options.data.name), flush=True)
 
 
@@ -70,17 +70,25 @@ def header() -> list[str]:
     return [HEAD, "|" + "---|" * (HEAD.count("|") - 1)]
 
 
-def measure(config: DetectorConfig, paths: Sequence[Path], learned: Sequence[int] = LEARNED) -> Iterator[Speed]:
+def measure(
+    config: DetectorConfig, paths: Sequence[Path], learned: Sequence[int] = LEARNED, *, device: str = "auto"
+) -> Iterator[Speed]:
     """One row for each number of pictures to learn, of all but the last where there are fewer."""
     for count in learned:
-        detector = AnomalyDetector(config)
-        list(detector.embedder.embed(paths[:1]))  # the network is loaded and compiled
+        detector = AnomalyDetector(config, embedder=config.embedder(device=device))
+        warm_up(detector.embedder, paths)
         phases = _learn(detector, paths[: min(count, len(paths) - 1)])
         added = _seconds(lambda detector=detector: detector.extend(paths[-1:]))  # type: ignore[misc]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield Speed(
             detector.config.image_size, len(detector.training) - 1, *phases, added, *_judge(detector, paths), peak
         )
+
+
+def warm_up(embedder: Embedder, paths: Sequence[Path]) -> None:
+    """Loads and compiles the network, on a GPU for each length of batch."""
+    for length in {1, 2, embedder.batch}:
+        list(embedder.embed(paths[:length]))
 
 
 def _learn(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, float, float]:
@@ -122,6 +130,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of normal pictures, or one that has `normal`")
     parser.add_argument("--size", type=int, nargs="+", default=[224, DetectorConfig().image_size], help="in pixels")
     parser.add_argument("--learn", type=int, nargs="+", default=LEARNED, help="how many pictures")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (auto)")
     return parser.parse_args()
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from model import acceleration
-from model.devices import find_device
+from model.devices import find_device, precision_on
 from model.efficientnet_lite import EfficientNetLite
 from model.errors import BackboneUnavailable
 
@@ -30,6 +30,8 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 LITE_MEAN = (127.0, 127.0, 127.0)
 LITE_STD = (128.0, 128.0, 128.0)
+BATCHES_ON_GPU = (1, 8, 32)
+"""The lengths that a GPU computes with."""
 NEIGHBOURHOOD = 3
 SHORTEST = 1e-6
 
@@ -52,21 +54,24 @@ class PatchNetwork(nn.Module):
     Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al., "Towards
     Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector is then divided by the square root
     of its length, so that contrast counts, but not much.
+
+    precision: what `network` computes in; it is brought to it here.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Rgb, std: Rgb) -> None:
+    def __init__(self, network: nn.Module, mean: Rgb, std: Rgb, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.to(precision)
+        self.precision = precision
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, batch: Tensor) -> list[Tensor]:
         pixels = (batch.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        maps = self.network(pixels.contiguous(memory_format=torch.channels_last))
-        return [_tame(_pool(layer)).permute(0, 2, 3, 1) for layer in maps]
+        maps = self.network(pixels.to(self.precision).contiguous(memory_format=torch.channels_last))
+        return [_tame(_pool(layer.float())).permute(0, 2, 3, 1) for layer in maps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,16 @@ class Backbone:
     @torch.inference_mode()
     def embed(self, batch: Tensor) -> list[tuple[Tensor, ...]]:
         """uint8 (B, H, W, 3) -> for each picture its patch embeddings, float16 (h, w, C) for each layer."""
-        layers = [layer.half().cpu().contiguous() for layer in self.patches(batch.to(self.device))]
+        found = self.patches(self._filled_up(batch).to(self.device))
+        layers = [layer[: len(batch)].half().cpu().contiguous() for layer in found]
         return list(zip(*layers, strict=True))
+
+    def _filled_up(self, batch: Tensor) -> Tensor:
+        """With black pictures up to one of few lengths: a GPU takes half a second to prepare for each new one."""
+        if self.device.type != "cuda":
+            return batch
+        length = next((size for size in BATCHES_ON_GPU if size >= len(batch)), len(batch))
+        return F.pad(batch, (0, 0, 0, 0, 0, 0, 0, length - len(batch)))
 
 
 def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto", accelerate: bool = True) -> Backbone:
@@ -108,7 +121,8 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
         ) from error
     target = find_device(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    patches = PatchNetwork(network, recipe.mean, recipe.std).eval().requires_grad_(False).to(target)
+    patches = PatchNetwork(network, recipe.mean, recipe.std, precision_on(target))
+    patches.eval().requires_grad_(False).to(target)
     fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
     runner = acceleration.OpenVinoNetwork(patches) if fast else patches
     return Backbone(runner, target)

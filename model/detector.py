@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import count, tee
+from itertools import count, islice, tee
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,6 +88,7 @@ class AnomalyDetector:
         self.config = config or DetectorConfig()
         self.embedder = embedder or self.config.embedder()
         self._fitted: _Fitted | None = None
+        self._searched: tuple[PatchMemory, torch.device, PatchMemory] | None = None
 
     def __repr__(self) -> str:
         learned = f"learned from {len(self._fitted.names)} normal pictures" if self._fitted else "learned nothing yet"
@@ -294,6 +295,7 @@ class AnomalyDetector:
             rows=self.config.bank_rows,
             seed=self.config.seed,
             tick=lambda: _report(progress, "learning and measuring", next(steps), total),
+            device=self.embedder.search_device,
         )
 
     def _raw_score(self, anomaly_map: Tensor) -> float:
@@ -318,8 +320,10 @@ class AnomalyDetector:
         Raises ArtifactInvalid where the embedder's weights are not those that the model was learned with.
         """
         self._check_weights()
-        for item in self.embedder.embed(pictures_in(images)):
-            yield item if isinstance(item, ImageUnreadable) else self.judge(item)
+        embedded = self.embedder.embed(pictures_in(images))
+        while batch := list(islice(embedded, self.embedder.batch)):
+            judged = iter(self.judge_all([item for item in batch if isinstance(item, Embedding)]))
+            yield from (item if isinstance(item, ImageUnreadable) else next(judged) for item in batch)
 
     def _check_weights(self) -> None:
         if self._known.weights not in (None, fingerprint(self.embedder.weights)):
@@ -327,11 +331,16 @@ class AnomalyDetector:
                 f"the model was learned with other weights of {self.config.backbone}: give the file that holds them"
             )
 
-    @torch.inference_mode()
     def judge(self, embedding: Embedding) -> Prediction:
         """The verdict on one embedded picture."""
+        return self.judge_all([embedding])[0]
+
+    def judge_all(self, embeddings: Sequence[Embedding]) -> list[Prediction]:
+        """The verdict on each embedded picture; on a GPU many take hardly longer than one."""
+        return [self._conclude(*judged) for judged in zip(embeddings, self._maps(embeddings), strict=True)]
+
+    def _conclude(self, embedding: Embedding, maps: Maps) -> Prediction:
         fitted = self._known
-        maps = fitted.memory.maps(embedding.layers)
         anomaly_map: Map = maps.place.numpy()
         raw_score = self._raw_score(maps.score)
         p_value = fitted.calibration.p_value(raw_score)
@@ -353,8 +362,23 @@ class AnomalyDetector:
 
     def raw_score(self, embedding: Embedding) -> float:
         """Only the raw score of an embedded picture; cheaper than a whole prediction."""
-        with torch.inference_mode():
-            return self._raw_score(self._known.memory.maps(embedding.layers).score)
+        return self._raw_score(self._maps([embedding])[0].score)
+
+    @torch.inference_mode()
+    def _maps(self, embeddings: Sequence[Embedding]) -> list[Maps]:
+        """Of each picture its maps, on the CPU."""
+        if not embeddings:
+            return []
+        layers = zip(*(embedding.layers for embedding in embeddings), strict=True)
+        found = self._memory_to_search().maps(tuple(map(torch.stack, layers)))
+        return [Maps(*pair) for pair in zip(found.score.cpu(), found.place.cpu(), strict=True)]
+
+    def _memory_to_search(self) -> PatchMemory:
+        """The memory where patches are searched for; it is taken there once."""
+        memory, device = self._known.memory, self.embedder.search_device
+        if self._searched is None or self._searched[0] is not memory or self._searched[1] != device:
+            self._searched = memory, device, memory.to(device)
+        return self._searched[2]
 
     def copy_of(self, embedding: Embedding) -> str | None:
         """The name of the remembered picture that this one is a copy of."""

@@ -1,4 +1,4 @@
-"""Where the network runs."""
+"""Where the network and the search run, and how exactly."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from model.errors import DeviceUnavailable
 
 AUTO = "auto"
+CPU = torch.device("cpu")
 NAMES = re.compile(r"(cpu|mps|xpu|cuda)(:\d+)?")
 WANTED = {"cuda": "NVIDIA GPU", "mps": "Apple GPU", "xpu": "Intel GPU"}
 
@@ -23,6 +24,16 @@ def find_device(name: str) -> torch.device:
     if device.type in WANTED and (device.index or 0) >= _number(device.type):
         raise DeviceUnavailable(f"PyTorch finds no {WANTED[device.type]} here for {name!r}: use auto or cpu")
     return device
+
+
+def precision_on(device: torch.device) -> torch.dtype:
+    """What the network computes in: half precision on a GPU of NVIDIA's, which is much faster at it."""
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def search_device(device: torch.device) -> torch.device:
+    """Where patches are searched for: beside the network on a GPU of NVIDIA's, else on the CPU."""
+    return device if device.type == "cuda" else CPU
 
 
 def _number(kind: str) -> int:

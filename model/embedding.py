@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -18,13 +19,16 @@ from torch import Tensor
 
 from model.alterations import ALTERATIONS
 from model.area import Area
-from model.backbone import BACKBONES, Backbone, shared_backbone
+from model.backbone import BACKBONES, BATCHES_ON_GPU, Backbone, shared_backbone
+from model.devices import find_device, search_device
 from model.errors import ImageUnreadable
 from model.images import MAX_PIXELS, ImageSource, read_image, to_array
 from model.tiling import WHOLE, Grid, Pixels, canvas, cut, stitch
 from model.weights import fingerprint
 
 BATCH = 8
+MOST_READERS = 8
+"""Pictures decoded at once: each may take 3 bytes a pixel."""
 BLANK = np.uint8(127)
 WHOLE_PICTURE = Area()
 LAYOUT = 4
@@ -109,6 +113,21 @@ class Embedder:
         )
 
     @cached_property
+    def device(self) -> torch.device:
+        """Where the network runs. Raises DeviceUnavailable."""
+        return find_device(self._device)
+
+    @property
+    def search_device(self) -> torch.device:
+        """Where patches are searched for. Raises DeviceUnavailable."""
+        return search_device(self.device)
+
+    @property
+    def batch(self) -> int:
+        """How many pictures are embedded at once."""
+        return max(BATCHES_ON_GPU) if self.device.type == "cuda" else BATCH
+
+    @cached_property
     def backbone(self) -> Backbone:
         """The network, one for all embedders of it. Raises BackboneUnavailable when its weights cannot be had."""
         return shared_backbone(self.backbone_name, self.weights, self._device)
@@ -116,8 +135,8 @@ class Embedder:
     def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
         """One embedding, or the reason why there is none, for each source in turn."""
         remaining = iter(sources)
-        while chunk := list(islice(remaining, BATCH)):
-            read = [self._read(source) for source in chunk]
+        while chunk := list(islice(remaining, self.batch)):
+            read = self._read_each(chunk)
             embedded = self._embed_inputs([item for item in read if not isinstance(item, ImageUnreadable)])
             yield from (item if isinstance(item, ImageUnreadable) else next(embedded) for item in read)
 
@@ -146,8 +165,13 @@ class Embedder:
         return stitch(tiles, self.grid, self.image_size, self.overlap)
 
     def _embed_tiles(self, tiles: Iterator[NDArray[np.uint8]]) -> Iterator[tuple[Tensor, ...]]:
-        while chunk := list(islice(tiles, BATCH)):
+        while chunk := list(islice(tiles, self.batch)):
             yield from self.backbone.embed(torch.from_numpy(np.stack(chunk)))
+
+    def _read_each(self, sources: Sequence[ImageSource]) -> list[_Input | ImageUnreadable]:
+        """Side by side: Pillow decodes and resizes without holding Python's lock."""
+        with ThreadPoolExecutor(min(torch.get_num_threads(), MOST_READERS)) as readers:
+            return [*readers.map(self._read, sources)]
 
     def _read(self, source: ImageSource) -> _Input | ImageUnreadable:
         try:

@@ -12,20 +12,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.devices import CPU
+
 SELECTION_DIMS = 64
 POOL_FACTOR = 10
 SAME = 1e-6
 """Squared distance up to which patches are the same but for rounding, as a share of the largest squared length."""
 CHUNK = 512
 """Patches that are compared at once: their distances to all rows still fit into a processor's cache."""
+CHUNK_ON_GPU = 8192
+"""The same on a GPU, which smaller ones would not keep busy; 64 MB of distances."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryBank:
-    """rows: float32 (M, C), patch embeddings of normal pictures. owners: int64 (M,), the physical part of each row."""
+    """rows: float32 (M, C), patch embeddings of normal pictures. owners: int64 (M,), the physical part of each row.
+
+    Patches to compare must be where the rows are, on the CPU or on a GPU.
+    """
 
     rows: Tensor
     owners: Tensor
+
+    def to(self, device: torch.device) -> MemoryBank:
+        """The same bank there."""
+        return MemoryBank(self.rows.to(device), self.owners.to(device))
 
     def distances(self, patches: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Euclidean distance of each patch to its nearest row: float32 (P, C) -> (P,).
@@ -35,7 +46,7 @@ class MemoryBank:
         squares = (self.rows * self.rows).sum(dim=1)  # (M,)
         if hidden is not None:
             squares = squares.masked_fill(hidden, torch.inf)
-        nearest = torch.cat([self._nearest(chunk, squares) for chunk in torch.split(patches, CHUNK)])
+        nearest = torch.cat([self._nearest(chunk, squares) for chunk in _chunks(patches)])
         return (nearest + (patches * patches).sum(dim=1)).clamp_min(0).sqrt()
 
     def residuals(self, patches: Tensor, bandwidth: float, hidden: Tensor | None = None) -> Tensor:
@@ -48,7 +59,7 @@ class MemoryBank:
         bias = (self.rows * self.rows).sum(dim=1) / -bandwidth  # (M,)
         if hidden is not None:
             bias = bias.masked_fill(hidden, -torch.inf)
-        return torch.cat([self._residual(chunk, bias, bandwidth) for chunk in torch.split(patches, CHUNK)])
+        return torch.cat([self._residual(chunk, bias, bandwidth) for chunk in _chunks(patches)])
 
     def _residual(self, patches: Tensor, bias: Tensor, bandwidth: float) -> Tensor:
         closeness = torch.addmm(bias[None], patches, self.rows.T, alpha=2 / bandwidth)  # up to a term of the patch
@@ -60,19 +71,28 @@ class MemoryBank:
         return torch.addmm(squares[None], patches, self.rows.T, alpha=-2).amin(dim=1)
 
 
-def build_bank(pictures: Sequence[Tensor], owners: Sequence[int], size: int, *, seed: int) -> MemoryBank:
+def build_bank(
+    pictures: Sequence[Tensor],
+    owners: Sequence[int],
+    size: int,
+    *,
+    seed: int,
+    device: torch.device = CPU,
+) -> MemoryBank:
     """Keeps `size` of all patches so that every patch has a kept one near: float (N, C) and an owner for each picture.
 
     Fewer where no more of them differ. The patches are first thinned at random to a few times `size`, which keeps
     the selection's cost and memory the same however many pictures there are.
+
+    device: where to select, and where the bank is.
     """
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(patches) for patches in pictures])
     pool = torch.randperm(int(lengths.sum()), generator=generator)[: POOL_FACTOR * size]
-    patches = _gather(pictures, lengths, pool)
+    patches = _gather(pictures, lengths, pool).to(device)
     chosen = greedy_coreset(patches, size, generator)
-    owner_of = torch.tensor(owners).repeat_interleave(lengths)
-    return MemoryBank(patches[chosen].contiguous(), owner_of[pool[chosen]].contiguous())
+    owner_of = torch.tensor(owners).repeat_interleave(lengths)[pool].to(device)
+    return MemoryBank(patches[chosen].contiguous(), owner_of[chosen].contiguous())
 
 
 def _gather(pictures: Sequence[Tensor], lengths: Tensor, wanted: Tensor) -> Tensor:
@@ -102,25 +122,27 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
     """Indices of `size` rows, each the farthest from those before it: float32 (N, C) -> int64 (size,).
 
     Fewer where no more of them differ. Distances are taken after a random projection to SELECTION_DIMS, which keeps
-    them nearly (Johnson and Lindenstrauss, 1984).
+    them nearly (Johnson and Lindenstrauss, 1984). Nothing is asked of a GPU before the end.
     """
-    n, channels = patches.shape
+    (n, channels), device = patches.shape, patches.device
     if n <= size:
-        return torch.arange(n)
+        return torch.arange(n, device=device)
     points = patches
     if channels > SELECTION_DIMS:
         projection = torch.randn(channels, SELECTION_DIMS, generator=generator) / SELECTION_DIMS**0.5
-        points = patches @ projection
+        points = patches @ projection.to(device)
     squares = (points * points).sum(dim=1)
-    equal = SAME * squares.max()
-    chosen = torch.empty(size, dtype=torch.int64)
+    chosen = torch.empty(size, dtype=torch.int64, device=device)
     chosen[0] = int(torch.randint(n, (1,), generator=generator))
-    nearest = torch.full((n,), torch.inf)
+    nearest, reach = torch.full((n,), torch.inf, device=device), torch.full((size,), torch.inf, device=device)
     for step in range(1, size):
-        newest = chosen[step - 1]
-        distance = torch.addmv(squares + squares[newest], points, points[newest], alpha=-2)
+        newest = chosen[step - 1 : step]
+        distance = torch.addmv(squares + squares[newest], points, points[newest][0], alpha=-2)
         torch.minimum(nearest, distance, out=nearest)
         chosen[step] = nearest.argmax()
-        if nearest[chosen[step]] <= equal:
-            return chosen[:step]
-    return chosen
+        reach[step] = nearest.amax()
+    return chosen[: int((reach > SAME * squares.max()).sum())]
+
+
+def _chunks(patches: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(patches, CHUNK if patches.device.type == "cpu" else CHUNK_ON_GPU)

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from model.backbone import LayerWeights
+from model.devices import CPU
 from model.memory_bank import MemoryBank, build_bank, extend_bank
 
 Layers = tuple[Tensor, ...]
@@ -31,7 +32,7 @@ MEASURED = 10
 
 
 class Maps(NamedTuple):
-    """How strange each place of a picture is, float32 (H, W) each, the size of its finest layer.
+    """How strange each place of a picture is, float32 (..., H, W) each, the size of its finest layer.
 
     score: tells best whether the picture is abnormal. place: tells best where. Their scales differ.
     """
@@ -55,14 +56,14 @@ class LayerMemory:
     weights: LayerWeights
 
     def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
-        """float16 (h, w, C) -> float32 (h, w), the distance to what the bank makes of each patch, in spreads.
+        """float16 (..., h, w, C) -> float32 (..., h, w), the distance to what the bank makes of each patch, in spreads.
 
-        hidden: a part whose patches to leave out, as if it had never been seen.
+        hidden: a part whose patches to leave out, as if it had never been seen. What is found is where the bank is.
         """
-        rows = patches.flatten(0, 1).float()
+        rows = patches.to(self.bank.rows.device).flatten(end_dim=-2).float()
         mask = _rows_of(self.bank, hidden)
         found = self.bank.residuals(rows, self.bandwidth, mask) if self.bandwidth else self.bank.distances(rows, mask)
-        return found.reshape(patches.shape[:2]) / self.spread
+        return found.reshape(patches.shape[:-1]) / self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,21 @@ class PatchMemory:
     profile: Tensor
     area: Tensor
 
+    def to(self, device: torch.device) -> PatchMemory:
+        """The same memory there."""
+        layers = tuple(replace(memory, bank=memory.bank.to(device)) for memory in self.layers)
+        return PatchMemory(layers, self.profile.to(device), self.area.to(device))
+
     def maps(self, layers: Layers) -> Maps:
-        """How far a picture is from all that is normal."""
-        score, place = torch.zeros_like(self.profile), torch.zeros_like(self.profile)
+        """How far a picture, or each of many, is from all that is normal: float16 (..., h, w, C) for each layer.
+
+        The maps are where the memory is.
+        """
+        score = place = torch.zeros_like(self.profile)
         for memory, layer in zip(self.layers, layers, strict=True):
-            distances = _resize(memory.distances(layer)[None], self.profile.shape)[0]
-            score += memory.weights.score * distances
-            place += memory.weights.place * distances
+            distances = _resize(memory.distances(layer), self.profile.shape)
+            score = score + memory.weights.score * distances
+            place = place + memory.weights.place * distances
         return Maps((score - self.profile).clamp_min(0) * self.area, place * self.area)
 
     def with_picture(self, layers: Layers, owner: int, *, area: Inside) -> PatchMemory:
@@ -106,12 +115,14 @@ def learn(
     rows: int,
     seed: int,
     tick: Tick,
+    device: torch.device = CPU,
 ) -> tuple[PatchMemory, list[Maps]]:
     """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
 
     altered: of each picture, any number of altered ones to remember with it and to hide with it.
     parts: of each picture, the number of the physical part that it shows; pictures of one part are hidden together.
     area: tells which places of a map count; what lies outside is neither remembered nor measured.
+    device: where to compute; what is returned is on the CPU.
     Returns the memory and each picture's out-of-sample maps, what was learned of its part hidden. Hiding rows
     costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank of
     their own would, so these maps err on the high side and false alarms on the low one.
@@ -124,9 +135,9 @@ def learn(
         maps = [picture[layer] for picture in pictures]
         variants = [[variant[layer] for variant in group] for group in altered]
         inside = area(*maps[0].shape[:2])
-        bank = _remember(maps, variants, parts, inside, rows, seed)
+        bank = _remember(maps, variants, parts, inside, rows, seed, device)
         memory, distances = _measure(bank, maps, parts, inside, weight, tick)
-        memories.append(memory)
+        memories.append(replace(memory, bank=memory.bank.to(CPU)))
         resized = _resize(distances, score.shape[1:])
         score += weight.score * resized
         place += weight.place * resized
@@ -145,13 +156,14 @@ def _remember(
     inside: Tensor,
     rows: int,
     seed: int,
+    device: torch.device,
 ) -> MemoryBank:
     """One layer's bank; what is altered belongs to the part of the picture that it was made from."""
     variants = ((part, one) for part, group in zip(parts, altered, strict=True) for one in group)
     owned = [*zip(parts, maps, strict=True), *variants]
     everywhere = bool(inside.all())
     pictures = [one.flatten(0, 1) if everywhere else one[inside] for _, one in owned]
-    return build_bank(pictures, [part for part, _ in owned], rows, seed=seed)
+    return build_bank(pictures, [part for part, _ in owned], rows, seed=seed, device=device)
 
 
 def _measure(
@@ -176,7 +188,8 @@ def _measure(
 def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], parts: Sequence[int], inside: Tensor, kernel: float) -> float:
     """From how far the patches of some pictures are from the nearest of other parts."""
     chosen = range(0, len(maps), max(1, len(maps) // MEASURED))
-    nearest = [bank.distances(maps[index][inside].float(), _rows_of(bank, parts[index])) for index in chosen]
+    patches = (maps[index][inside].to(bank.rows.device).float() for index in chosen)
+    nearest = [bank.distances(rows, _rows_of(bank, parts[index])) for rows, index in zip(patches, chosen, strict=True)]
     return max(kernel * float(torch.cat(nearest).square().median()), SMALLEST_BANDWIDTH)
 
 
@@ -201,7 +214,9 @@ def _finest(layers: Layers) -> torch.Size:
 
 
 def _resize(distances: Tensor, shape: torch.Size) -> Tensor:
-    """float32 (n, h, w) -> (n, H, W)"""
-    if distances.shape[1:] == shape:
+    """float32 (..., h, w) -> (..., H, W)"""
+    if distances.shape[-2:] == shape:
         return distances
-    return F.interpolate(distances[None], size=tuple(shape), mode="bilinear", align_corners=False)[0]
+    planes = distances.reshape(1, -1, *distances.shape[-2:])
+    resized = F.interpolate(planes, size=tuple(shape), mode="bilinear", align_corners=False)
+    return resized.reshape(*distances.shape[:-2], *shape)

@@ -72,7 +72,7 @@ def find_regions(anomaly_map: Map, pixel_threshold: float) -> tuple[Region, ...]
     labels, count = ndimage.label(fine > level)
     if count == 0:
         return ()
-    sizes = ndimage.sum_labels(np.ones_like(fine), labels, np.arange(1, count + 1))
+    sizes = np.bincount(labels.ravel())[1:]
     order = [int(i) for i in np.argsort(-sizes)[:MOST_REGIONS] if sizes[i] >= SMALLEST_SHARE * sizes.max()]
     boxes = ndimage.find_objects(labels)
     return tuple(_region(fine, labels, i + 1, boxes[i], level, pixel_threshold) for i in order)
