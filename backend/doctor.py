@@ -21,6 +21,7 @@ from backend.queue import open_queue, remedy
 from backend.settings import WEBHOOK_HEADER, Settings, load_settings
 from backend.studio import NO_ACCESS, NO_LEGACY_TOKENS, Studio, is_personal_token, open_studio
 from model.backbone import load_backbone
+from model.devices import name_of
 from model.errors import AnomalyError, ImageUnreadable
 from model.images import read_image
 
@@ -66,7 +67,7 @@ def examine(project_id: int | None = None) -> int:
 
 def _findings(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     yield Finding("the settings can be used")
-    yield _check("the network's weights", lambda: _weights(settings))
+    yield _check("the network", lambda: _network(settings))
     yield _check("the folder or bucket of the models (MODEL_DIR)", lambda: _store(settings))
     yield _check("room on the disk (MODEL_DIR, DATA_DIR, CACHE_DIR)", lambda: _disk(settings))
     yield _check("the job queue", lambda: _queue(settings))
@@ -96,9 +97,9 @@ def _check(what: str, look: Callable[[], str]) -> Finding:
 # This side
 
 
-def _weights(settings: Settings) -> str:
-    load_backbone(settings.backbone, weights=settings.backbone_weights, device=settings.device)
-    return settings.backbone
+def _network(settings: Settings) -> str:
+    backbone = load_backbone(settings.backbone, weights=settings.backbone_weights, device=settings.device)
+    return f"{settings.backbone} on {name_of(backbone.device)}"
 
 
 def _store(settings: Settings) -> str:

@@ -26,6 +26,13 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def name_of(device: torch.device) -> str:
+    """For people: the CPU, or which GPU."""
+    if device.type == "cpu":
+        return "the CPU"
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
 def precision_on(device: torch.device) -> torch.dtype:
     """What the network computes in: half precision on a GPU of NVIDIA's, which is much faster at it."""
     return torch.float16 if device.type == "cuda" else torch.float32

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+ON_GPU: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
 
 # What the containers need otherwise than a plain start from a shell.
 DIFFERENT = {"label_studio_url", "label_studio_public_url", "model_dir", "data_dir", "cache_dir", "queue_url"}
@@ -40,9 +41,17 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_compose_file_fits_the_specification() -> None:
+@pytest.mark.parametrize("content", [COMPOSE, ON_GPU], ids=["alone", "with a GPU"])
+def test_compose_file_fits_the_specification(content: dict[str, Any]) -> None:
     schema = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
-    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(COMPOSE)
+    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(content)
+
+
+def test_the_backend_and_its_workers_get_the_gpus_and_nothing_else_changes() -> None:
+    assert set(ON_GPU["services"]) == {"backend", "worker"}
+    for service in ON_GPU["services"].values():
+        devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+        assert service == {"deploy": {"resources": {"reservations": {"devices": devices}}}}
 
 
 def test_services_refer_to_what_there_is() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from backend import doctor, server
-from backend.doctor import Ill, _disk, _queue, _reached, _store, _studio, _token
+from backend.doctor import Ill, _disk, _network, _queue, _reached, _store, _studio, _token
 from backend.errors import StudioRefused
 from backend.settings import Settings
 from backend.studio import Studio
@@ -133,3 +133,7 @@ def test_a_disk_that_is_nearly_full(settings: Settings, monkeypatch: pytest.Monk
 def test_a_folder_of_the_queue_that_cannot_be_written(settings: Settings) -> None:
     with pytest.raises(Ill, match="change DATA_DIR or its permissions"):
         _queue(settings.model_copy(update={"data_dir": Path("/proc/state")}))
+
+
+def test_the_network_is_told_with_where_it_runs(settings: Settings) -> None:
+    assert _network(settings.model_copy(update={"device": "cpu"})) == f"{settings.backbone} on the CPU"
