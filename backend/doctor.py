@@ -13,6 +13,7 @@ import fsspec
 import httpx
 from fsspec.implementations.local import LocalFileSystem
 
+from backend.connection import webhook_url
 from backend.dataset import image_uri
 from backend.errors import BackendError, LabelConfigUnusable, StudioRefused
 from backend.labels import LabelConfig
@@ -234,7 +235,7 @@ def _answers(url: str) -> bool:
 
 
 def _webhook(settings: Settings, studio: Studio, project_id: int, backends: list[Json]) -> str:
-    urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in backends}
+    urls = {webhook_url(backend["url"]) for backend in backends}
     hooks = [hook for hook in studio.webhooks(project_id) if hook["url"] in urls]
     if not hooks:
         raise Ill(

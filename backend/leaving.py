@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from backend.connection import webhook_url
 from backend.errors import StudioRefused
 from backend.registry import EARLIER, Registry, now
 from backend.store import Json
@@ -103,7 +104,7 @@ def is_connected(studio: Studio, registry: Registry, project_id: int, known: Jso
     """
     urls = sorted(backend["url"].rstrip("/") for backend in backends)
     before = known.get("backends", [])
-    gone = {f"{url}/webhook" for url in before if url not in urls}
+    gone = {webhook_url(url) for url in before if url not in urls}
     if gone:
         for hook in studio.webhooks(project_id):
             if hook["url"] in gone:

@@ -6,36 +6,34 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from backend.areas import DrawnArea, drawn_area
 from backend.board import Board
 from backend.choices import cheapest
 from backend.comparing import changes
+from backend.connection import Connection
 from backend.cutting import Cut
-from backend.dataset import Dataset, LabelledImage, Task, build_dataset, image_uri
+from backend.dataset import Dataset, Task, build_dataset, image_uri
 from backend.deciding import needs_prediction, trusted_of, why_train
 from backend.drift import drift, newest_predictions
-from backend.errors import PicturesUnreadable, UnknownVersion
+from backend.errors import UnknownVersion
 from backend.labels import LabelConfig
+from backend.learning import Learner
 from backend.leaving import find_project, is_connected
 from backend.logs import about
-from backend.naming import UNTRAINED
-from backend.pictures import Pictures, Place
+from backend.pictures import Pictures
 from backend.pushing import push, task_prediction
 from backend.recipes import detector_config, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
 from backend.review import Case, held_out_cases, report, worse_on_test
-from backend.settings import WEBHOOK_HEADER, Settings
+from backend.settings import Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
 from backend.suggesting import SHOWN, doubtful, open_places, representative, still_open
 from model.config import DetectorConfig
-from model.detector import SIZED, AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ArtifactInvalid
-from model.tiling import AUTO, WHOLE, choose_tiles
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +61,8 @@ class Trainer:
         self._registry = registry
         self._pictures = pictures
         self._board = board
+        self._learner = Learner(settings, pictures, board)
+        self._connection = Connection(settings, studio, registry)
         self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
     def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int] | None:
@@ -81,7 +81,7 @@ class Trainer:
         backends = self._studio.backends(project_id)  # asked once: Label Studio then calls each of them
         if not is_connected(self._studio, self._registry, project_id, known, backends):
             return []
-        self._sign_webhook(project_id, backends)
+        self._connection.sign_webhooks(project_id, backends)
         self._board.post(project_id, title=project.get("title"))
         config = self._settings.label_config(project["label_config"])
         tasks = self._snapshots.look(project_id, self._cut(config), whole=force)
@@ -108,7 +108,7 @@ class Trainer:
         if self._registry.detector(project_id, current.name).seems_paired:
             self._board.post(project_id, advice=PAIRED)
         check()
-        self._announce(project, backends, current.name)
+        self._connection.announce(project, backends, current.name)
         return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
 
     def backfill(
@@ -152,27 +152,7 @@ class Trainer:
     ) -> frozenset[int]:
         """Of the normal pictures that could not be read for the version in charge, those that cannot be read now."""
         missed = [image for image in dataset.training if current and image.task_id in current.unread_tasks]
-        return frozenset(self._embed(project_id, missed, config)[1])
-
-    def _embed(
-        self, project_id: int, images: Sequence[LabelledImage], config: DetectorConfig, *, told: str = ""
-    ) -> tuple[dict[int, Embedding], dict[int, tuple[str, str]]]:
-        """By task, the embeddings of pictures, and of those that cannot be read the address and the reason.
-
-        told: what to call this on the progress bar, if it is to be told.
-        """
-        found: dict[int, Embedding] = {}
-        failed: dict[int, tuple[str, str]] = {}
-        places = [(image.uri, image.task_id) for image in images]
-        for done, (image, item) in enumerate(zip(images, self._pictures.embed_each(places, config), strict=True)):
-            if told:
-                self._board.post_progress(project_id, told, done, len(images))
-            if isinstance(item, Embedding):
-                found[image.task_id] = item
-            else:
-                failed[image.task_id] = (image.uri, str(item))
-        self._board.note_pictures(project_id, failed, solved=list(found))
-        return found, failed
+        return frozenset(self._learner.embed(project_id, missed, config)[1])
 
     def _suggest(
         self,
@@ -192,16 +172,6 @@ class Trainer:
             if len(suggested) < min(SHOWN, len(places)):
                 suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
-
-    def _sign_webhook(self, project_id: int, backends: Sequence[Json]) -> None:
-        """Gives Label Studio's webhooks to this backend the secret header that the server asks for."""
-        secret = self._settings.webhook_secret.get_secret_value()
-        if not secret:
-            return
-        urls = {f"{backend['url'].rstrip('/')}/webhook" for backend in backends}
-        for hook in self._studio.webhooks(project_id):
-            if hook["url"] in urls and hook.get("headers") != {WEBHOOK_HEADER: secret}:
-                self._studio.set_webhook_headers(hook["id"], {WEBHOOK_HEADER: secret})
 
     def _cut(self, config: LabelConfig) -> Cut:
         return Cut(config, self._settings.group_key)
@@ -245,7 +215,7 @@ class Trainer:
         """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
         started = time.monotonic()
         wanted_recipe = recipe(config, self._pictures)
-        detector, unread = self._fit(project_id, dataset, config)
+        detector, unread = self._learner.fit(project_id, dataset, config)
         dataset = replace(dataset, unread=dataset.unread | unread)
         name = version_name(dataset, wanted_recipe)
         self._board.post_progress(project_id, "evaluating", 0, 1)
@@ -302,46 +272,6 @@ class Trainer:
         judged = {row["task_id"]: row for row in saved["cases"]}
         return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
 
-    def _fit(self, project_id: int, dataset: Dataset, config: DetectorConfig) -> tuple[AnomalyDetector, frozenset[int]]:
-        """A detector that has learned the dataset, and the tasks whose pictures could not be read."""
-        training = dataset.training
-        config = self._settle_tiles(project_id, [(image.uri, image.task_id) for image in training], config)
-        found, failed = self._embed(project_id, training, config, told="reading pictures")
-        if failed and len(found) < max(len(training) / 2, self._settings.min_normals):
-            reason = next(iter(failed.values()))[1]
-            raise PicturesUnreadable(
-                f"{len(failed)} of the {len(training)} normal pictures cannot be read, the first because: {reason}"
-            )
-        detector = AnomalyDetector(config, embedder=self._pictures.embedder(config)).fit_embeddings(
-            list(found.values()),
-            [str(task_id) for task_id in found],
-            altered=self._altered([image for image in training if image.task_id in found], config),
-            parts={str(image.task_id): image.group for image in training},
-            trusted={str(task_id) for task_id in trusted_of(dataset)},
-            fewest=self._settings.min_normals,
-            progress=partial(self._board.post_progress, project_id),
-        )
-        return detector, frozenset(failed)
-
-    def _settle_tiles(self, project_id: int, places: Sequence[Place], config: DetectorConfig) -> DetectorConfig:
-        """Chooses the tiles by the size of the first pictures, where the settings leave it open."""
-        if config.tiles != AUTO:
-            return config
-        found = [item for item in self._pictures.embed_each(places[:SIZED], config) if isinstance(item, Embedding)]
-        if not found:
-            return replace(config, tiles=str(WHOLE))
-        grid = choose_tiles([(item.width, item.height) for item in found], config.image_size)
-        log.info(
-            "project %s: pictures of about %s x %s pixels: %s tiles", project_id, found[0].width, found[0].height, grid
-        )
-        return replace(config, tiles=str(grid))
-
-    def _altered(self, images: Sequence[LabelledImage], config: DetectorConfig) -> dict[str, list[Embedding]]:
-        """By task, embeddings of the first pictures in other light, focus and position."""
-        places = [(image.uri, image.task_id) for image in images[: config.most_altered]]
-        found = self._pictures.embed_altered(places, config)
-        return {str(task_id): altered for (_, task_id), altered in zip(places, found, strict=True)}
-
     def _review(self, project_id: int, dataset: Dataset, current: ModelVersion, newest: list[Json]) -> None:
         """Compares the promoted version with whatever people have confirmed since, and with the newest pictures."""
         detector = self._registry.detector(project_id, current.name)
@@ -360,37 +290,6 @@ class Trainer:
             evaluation["changes"] = changes(before, evaluation)
         self._registry.save_evaluation(project_id, version.name, evaluation)
         return evaluation
-
-    def _announce(self, project: Json, backends: Sequence[Json], version: str) -> None:
-        """Keeps the backend's title equal to the version: Label Studio then sorts by this version's scores.
-
-        Changes nothing that is right already, because every change comes back as a webhook.
-        """
-        ours = self._ours(project["id"], backends)
-        if ours is None:
-            return
-        if ours.get("title") != version:
-            self._studio.rename_backend(
-                ours,
-                version,
-                self._settings.basic_auth_user,
-                self._settings.basic_auth_pass.get_secret_value(),
-            )
-            project = self._studio.project(project["id"])  # it may have moved along
-        if project.get("model_version") != version:
-            self._studio.set_model_version(project["id"], version)
-
-    def _ours(self, project_id: int, backends: Sequence[Json]) -> Json | None:
-        """Which of the project's backends is this one, by the version that it told; None where that is in doubt."""
-        if len(backends) < 2:
-            return next(iter(backends), None)
-        known = {found.name for found in self._registry.versions(project_id)}
-        trained = [backend for backend in backends if backend.get("model_version") in known]
-        untrained = [backend for backend in backends if backend.get("model_version") == UNTRAINED]
-        if trained or len(untrained) == 1:
-            return (trained or untrained)[0]
-        log.warning("project %s: which of its %s ML backends is this one cannot be told", project_id, len(backends))
-        return None
 
 
 def _outcome(version: ModelVersion, why: str, result: str) -> Json:
