@@ -20,7 +20,9 @@ from backend.labels import LabelConfig
 from backend.media import Media
 from backend.queue import open_queue, remedy
 from backend.settings import WEBHOOK_HEADER, Settings, load_settings
-from backend.studio import NO_ACCESS, NO_LEGACY_TOKENS, Studio, is_personal_token, open_studio
+from backend.studio import Studio, open_studio
+from backend.studio_answers import NO_ACCESS, NO_LEGACY_TOKENS
+from backend.studio_auth import is_personal_token
 from model.backbone import load_backbone
 from model.devices import name_of
 from model.errors import AnomalyError, ImageUnreadable

@@ -23,7 +23,7 @@ from backend.errors import MediaUnavailable, OutOfTime, StudioRefused
 from backend.network import guarded_client, within
 from backend.patience import Patience
 from backend.settings import Settings
-from backend.studio import StudioAuth
+from backend.studio_auth import StudioAuth
 
 CLOUD_SCHEMES = frozenset(("s3", "gs", "azure-blob"))
 MOST_REDIRECTS = 5

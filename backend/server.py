@@ -19,7 +19,7 @@ from backend.one_worker import only_worker
 from backend.outages import hush_consumer
 from backend.services import build_services
 from backend.settings import Settings, load_settings
-from backend.studio import NO_ACCESS
+from backend.studio_answers import NO_ACCESS
 
 log = logging.getLogger(__name__)
 

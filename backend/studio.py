@@ -1,14 +1,8 @@
-"""The Label Studio API: what the service reads from and writes to Label Studio.
-
-Accepts personal access tokens (exchanged for short-lived access tokens) and legacy tokens.
-"""
+"""The Label Studio API: what the service reads from and writes to Label Studio."""
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,30 +14,19 @@ import httpx
 
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.settings import Settings
-
-log = logging.getLogger(__name__)
+from backend.studio_answers import content_of
+from backend.studio_auth import StudioAuth
 
 Json = dict[str, Any]
 
 PAGE_SIZE = 500
 ANSWER_SECONDS = 60.0
-ACCESS_SECONDS = 240
 ATTEMPTS = 3
 RETRIED = frozenset((429, 500, 502, 503, 504))
-REFRESH = "/api/token/refresh"
 # A page with all fields takes Label Studio twice as long. The second row are those of the annotations.
 FIELDS = (
     "id,data,is_labeled,annotations,predictions,"
     "result,created_at,updated_at,completed_by,was_cancelled,ground_truth,parent_prediction"
-)
-NO_LEGACY_TOKENS = (
-    "the organisation does not allow legacy tokens. Create a personal access token under Account & Settings, Personal"
-    " Access Token, and set LABEL_STUDIO_API_KEY to it; or switch Legacy Tokens on under Organization, API Tokens"
-    " Settings"
-)
-NO_ACCESS = (
-    "there is no token (LABEL_STUDIO_API_KEY): create one under Account & Settings, Access Token. Label Studio shows no"
-    " project without one"
 )
 Ids = tuple[int | None, int | None]
 """The first and the last id of a part of the tasks, both included; None is open."""
@@ -64,51 +47,6 @@ class Counts:
             abs(self.annotations - other.annotations),
             abs(self.predictions - other.predictions),
         )
-
-
-class StudioAuth(httpx.Auth):
-    """Adds the Authorization header that the kind of token asks for.
-
-    A personal access token is a refresh token: Label Studio exchanges it for one that lives five minutes. Raises
-    StudioRefused where it does not.
-    """
-
-    def __init__(self, url: str, token: str) -> None:
-        self._url = url
-        self._token = token
-        self._access = ""
-        self._expires = 0.0
-        self._lock = threading.Lock()
-
-    def auth_flow(self, request: httpx.Request) -> Any:
-        if not self._token:
-            yield request
-            return
-        if not is_personal_token(self._token):
-            request.headers["Authorization"] = f"Token {self._token}"
-            yield request
-            return
-        if time.monotonic() >= self._expires:
-            answer = yield httpx.Request("POST", f"{self._url}{REFRESH}", json={"refresh": self._token})
-            answer.read()
-            access = _access(answer)
-            with self._lock:
-                self._access = access
-                self._expires = time.monotonic() + ACCESS_SECONDS
-        request.headers["Authorization"] = f"Bearer {self._access}"
-        yield request
-
-
-def is_personal_token(token: str) -> bool:
-    """Whether the token is a personal access token (a JWT) rather than a legacy one (40 hex digits)."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return False
-    try:
-        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        return isinstance(json.loads(payload), dict)
-    except ValueError:
-        return False
 
 
 def open_studio(settings: Settings, *, timeout: float | None = None) -> Studio:
@@ -248,7 +186,7 @@ class Studio:
             try:
                 response = self._client.request(method, path, **content)
                 self.clock = _date(response)
-                return _content(response, method, path)
+                return content_of(response, method, path)
             except StudioRefused as error:
                 if last or error.status not in RETRIED:
                     raise
@@ -260,59 +198,6 @@ class Studio:
                     ) from error
             time.sleep(2**attempt)
         raise AssertionError("unreachable")
-
-
-def _content(response: httpx.Response, method: str, path: str) -> Any:
-    if response.next_request:
-        raise StudioRefused(_elsewhere(response.next_request.url, path), response.status_code)
-    if response.status_code in (401, 403):
-        raise StudioRefused(
-            f"Label Studio refuses {method} {path} ({response.status_code}): {_help(response)}", response.status_code
-        )
-    if response.is_error:
-        raise StudioRefused(
-            f"Label Studio answered {response.status_code} to {method} {path}: {response.text[:300]}",
-            response.status_code,
-        )
-    try:
-        return response.json() if response.content else {}
-    except ValueError as error:
-        raise _stranger(response) from error
-
-
-def _access(answer: httpx.Response) -> str:
-    content = _content(answer, "POST", REFRESH)
-    if not isinstance(content, dict) or "access" not in content:
-        raise _stranger(answer)
-    return str(content["access"])
-
-
-def _stranger(response: httpx.Response) -> StudioRefused:
-    plain = response.url.copy_with(query=None)
-    return StudioRefused(f"{plain} answers, but not as Label Studio does: check LABEL_STUDIO_URL", response.status_code)
-
-
-def _elsewhere(target: httpx.URL, path: str) -> str:
-    """What to change where we are redirected: by a proxy to Label Studio's true address, or to a page for people."""
-    plain = str(target.copy_with(query=None, fragment=None))
-    base = plain.removesuffix(path)
-    if base == plain:
-        return f"LABEL_STUDIO_URL redirects to {plain}, and not as Label Studio does: check LABEL_STUDIO_URL"
-    return f"LABEL_STUDIO_URL redirects to {base}: set LABEL_STUDIO_URL to that"
-
-
-def _help(response: httpx.Response) -> str:
-    """What to change after a refusal. Label Studio says of one reason that it is the reason."""
-    if response.url.path.endswith(REFRESH):
-        return (
-            "the personal access token (LABEL_STUDIO_API_KEY) may have been revoked; create a new one under Account &"
-            " Settings"
-        )
-    if "legacy token authentication has been disabled" in response.text:
-        return NO_LEGACY_TOKENS
-    if "authorization" not in response.request.headers:
-        return NO_ACCESS
-    return "LABEL_STUDIO_API_KEY must be a token of a user who may change the project"
 
 
 def _changed(since: datetime | None) -> list[Json]:
