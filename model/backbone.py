@@ -92,7 +92,7 @@ class Backbone:
         return list(zip(*layers, strict=True))
 
     def _filled_up(self, batch: Tensor) -> Tensor:
-        """With black pictures up to one of few lengths: a GPU takes half a second to prepare for each new one."""
+        """With black pictures up to one of few lengths: a GPU takes about a second to prepare for each new one."""
         if self.device.type != "cuda":
             return batch
         length = next((size for size in BATCHES_ON_GPU if size >= len(batch)), len(batch))
