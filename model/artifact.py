@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 3
-READABLE = frozenset((3,))
+FORMAT = 4
+READABLE = frozenset((4,))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

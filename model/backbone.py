@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from model import acceleration
 from model.devices import find_device, precision_on
 from model.efficientnet_lite import EfficientNetLite
 from model.errors import BackboneUnavailable
+from model.strokes import strokes
 
 Rgb = tuple[float, float, float]
 
@@ -40,38 +41,54 @@ class LayerWeights(NamedTuple):
     """How much a layer counts: deep ones tell best whether a picture is abnormal, fine ones where.
 
     kernel: width of the kernel by which remembered patches explain a new one, in typical squared distances between a
-    normal patch and the nearest remembered one; 0 leaves it to the nearest alone.
+    normal patch and the nearest remembered one; 0 leaves it to the nearest alone. own: of the network's layers, how
+    much of a patch is what the network says there, in [0, 1]; the rest is the mean over it and its neighbours.
     """
 
     score: float
     place: float
     kernel: float = 0.0
+    own: float = 0.0
 
 
 class PatchNetwork(nn.Module):
     """From pixels to patch embeddings: uint8 (B, H, W, 3) -> float32 (B, h, w, C) for each layer, the finest first.
 
-    Each feature map is averaged over 3 x 3 neighbours, so that a patch knows its surroundings: Roth et al., "Towards
-    Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector is then divided by the square root
-    of its length, so that contrast counts, but not much.
+    The network's feature maps are averaged over 3 x 3 neighbours, wholly or in part, so that a patch knows its
+    surroundings: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), 3.1. Each patch's vector
+    is then divided by the square root of its length, so that contrast counts, but not much. What that loses, the last
+    layer has: the picture's `strokes`, which no network has seen.
 
+    own: `LayerWeights.own` of each of the network's layers. cell: side in pixels of a patch of the last layer.
     precision: what `network` computes in; it is brought to it here.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Rgb, std: Rgb, precision: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Rgb,
+        std: Rgb,
+        own: Sequence[float],
+        cell: int,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.network = network.to(precision)
+        self.own = tuple(own)
+        self.cell = cell
         self.precision = precision
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, batch: Tensor) -> list[Tensor]:
-        pixels = (batch.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        maps = self.network(pixels.to(self.precision).contiguous(memory_format=torch.channels_last))
-        return [_tame(_pool(layer.float())).permute(0, 2, 3, 1) for layer in maps]
+        colours = batch.permute(0, 3, 1, 2).float()
+        pixels = ((colours - self.mean) / self.std).to(self.precision)
+        maps = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        deep = [_tame(_pool(layer.float(), own)) for layer, own in zip(maps, self.own, strict=True)]
+        return [layer.permute(0, 2, 3, 1) for layer in (*deep, strokes(colours, self.cell))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +138,8 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
         ) from error
     target = find_device(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    patches = PatchNetwork(network, recipe.mean, recipe.std, precision_on(target))
+    own = [layer.own for layer in recipe.weights[:-1]]
+    patches = PatchNetwork(network, recipe.mean, recipe.std, own, recipe.cell, precision_on(target))
     patches.eval().requires_grad_(False).to(target)
     fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
     runner = acceleration.OpenVinoNetwork(patches) if fast else patches
@@ -153,7 +171,8 @@ class Recipe:
 
     build: takes a local weights file or None, gives a network that turns float32 (B, 3, H, W) into feature maps
     (B, C, h, w), the finest first. mean, std: of its input, 0 to 255. multiple: both sides of a picture must be
-    multiples of it. weights: of each layer, for the score and for the place. accelerate: whether OpenVINO may run it.
+    multiples of it. weights: of each layer, for the score and for the place, the strokes last. cell: side in pixels of
+    a patch of the strokes, as the finest layer has it. accelerate: whether OpenVINO may run it.
     """
 
     build: Callable[[Path | None], nn.Module]
@@ -161,11 +180,15 @@ class Recipe:
     std: Rgb
     multiple: int
     weights: tuple[LayerWeights, ...]
+    cell: int = 8
     accelerate: bool = True
 
 
-def _pool(feature_map: Tensor) -> Tensor:
-    return F.avg_pool2d(feature_map, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
+def _pool(feature_map: Tensor, own: float = 0.0) -> Tensor:
+    if own == 1:
+        return feature_map
+    pooled = F.avg_pool2d(feature_map, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
+    return torch.lerp(pooled, feature_map, own) if own else pooled
 
 
 def _tame(feature_map: Tensor) -> Tensor:
@@ -256,17 +279,19 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
 
 
 KERNEL = 0.3
-FINE, MIDDLE, DEEP = LayerWeights(0.5, 1.0), LayerWeights(1.0, 0.5, KERNEL), LayerWeights(1.0, 0.25, KERNEL)
+FINE, MIDDLE = LayerWeights(0.5, 1.0, own=1.0), LayerWeights(1.0, 0.5, KERNEL)
+DEEP = LayerWeights(1.0, 0.25, KERNEL, own=0.5)
+STROKES = LayerWeights(0.1, 0.25)
 
 
 def _lite(variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str) -> Recipe:
     """Taps: the last blocks of stride 8, 16 and 32, the last stage of them left out."""
     build = _efficientnet_lite(variant, width, depth, taps, sha256)
-    return Recipe(build, LITE_MEAN, LITE_STD, 32, (FINE, MIDDLE, DEEP))
+    return Recipe(build, LITE_MEAN, LITE_STD, 32, (FINE, MIDDLE, DEEP, STROKES))
 
 
 def _torchvision(name: str, weights_name: str) -> Recipe:
-    return Recipe(_resnet(name, weights_name), IMAGENET_MEAN, IMAGENET_STD, 32, (FINE, MIDDLE))
+    return Recipe(_resnet(name, weights_name), IMAGENET_MEAN, IMAGENET_STD, 32, (FINE, MIDDLE, STROKES))
 
 
 BACKBONES: dict[str, Recipe] = {
@@ -281,5 +306,13 @@ BACKBONES: dict[str, Recipe] = {
     ),
     "resnet18": _torchvision("resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
     "wide_resnet50_2": _torchvision("wide_resnet50_2", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"),
-    "dinov2_small": Recipe(_dinov2_small, IMAGENET_MEAN, IMAGENET_STD, 14, (LayerWeights(1.0, 1.0),), accelerate=False),
+    "dinov2_small": Recipe(
+        _dinov2_small,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        14,
+        (LayerWeights(1.0, 1.0), STROKES),
+        cell=14,
+        accelerate=False,
+    ),
 }

@@ -31,7 +31,7 @@ MOST_READERS = 8
 """Pictures decoded at once: each may take 3 bytes a pixel."""
 BLANK = np.uint8(127)
 WHOLE_PICTURE = Area()
-LAYOUT = 4
+LAYOUT = 5
 """Counts up when embeddings of the same picture change, so that nobody mixes old ones with new ones."""
 
 
@@ -39,7 +39,8 @@ LAYOUT = 4
 class Embedding:
     """A picture as the detector sees it.
 
-    layers: its patch embeddings, float16 (h, w, C) for each layer. width, height: pixels of the upright picture.
+    layers: its patch embeddings, float16 (h, w, C) for each layer of the network, its strokes last. width, height:
+    pixels of the upright picture.
     """
 
     layers: tuple[Tensor, ...]
@@ -48,8 +49,8 @@ class Embedding:
 
     @property
     def look(self) -> Tensor:
-        """The mean patch embedding of every layer, one after another: float32 (C,)."""
-        return torch.cat([layer.float().mean(dim=(0, 1)) for layer in self.layers])
+        """The mean patch embedding of every layer of the network, one after another: float32 (C,)."""
+        return torch.cat([layer.float().mean(dim=(0, 1)) for layer in self.layers[:-1]])
 
 
 class _Input(NamedTuple):
