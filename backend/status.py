@@ -87,7 +87,7 @@ def _message(
     if version.attainable_rate > version.alarm_rate:
         return (
             f"{learned} It aims at {100 * version.alarm_rate:g} % false alarms; with so few pictures no less than"
-            f" {100 * version.attainable_rate:.0f} % can be promised."
+            f" {100 * version.attainable_rate:.2g} % can be promised."
         )
     return learned
 

@@ -239,7 +239,7 @@ def test_the_status_says_what_to_do_next(services: Services, promote: Callable[.
     promote(name="normal-14", normals=13, training_tasks=tuple(range(14)), attainable_rate=0.071)
     assert message() == (
         "normal-14 is in charge; it learned from 13 of 14 normal pictures. It aims at 5 % false alarms; with so few"
-        " pictures no less than 7 % can be promised."
+        " pictures no less than 7.1 % can be promised."
     )
     services.jobs.board.post(PROJECT, error="Label Studio is gone")
     assert message() == "Label Studio is gone"
