@@ -228,7 +228,8 @@ async def _explain_request(request: Request, error: Exception) -> Response:
 async def _explain_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _fault(request, str(error.detail), error.status_code, error.headers)
+    text = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    return _fault(request, text, error.status_code, error.headers)
 
 
 def _fault(request: Request, text: str, status_code: int, headers: Mapping[str, str] | None = None) -> Response:

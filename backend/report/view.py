@@ -79,9 +79,10 @@ def galleries(cases: list[Json]) -> list[Json]:
     misses = sorted(having("abnormal", "normal"), key=lambda case: case["score"])
     near = [case for case in cases if abs(case["score"] - 0.5) <= CLOSE]
     close = sorted(near, key=lambda case: abs(case["score"] - 0.5))
+    worst = "the worst first. Where the person erred, correct the verdict."
     rows = [
-        ("alarms", "False alarms", "Confirmed normal, called abnormal; the worst first.", alarms),
-        ("misses", "Misses", "Confirmed abnormal, called normal; the worst first.", misses),
+        ("alarms", "False alarms", f"Confirmed normal, called abnormal; {worst}", alarms),
+        ("misses", "Misses", f"Confirmed abnormal, called normal; {worst}", misses),
         ("close", "Close to the threshold", "A little more or less, and the verdict would be another.", close),
     ]
     return [
@@ -105,12 +106,13 @@ def in_force(evaluation: Json) -> int:
 
 def slider(evaluation: Json) -> Json:
     """What the page's script needs: the thresholds on offer, and the pictures that lie between them."""
-    offered = [choice["raw_score"] for choice in evaluation.get("choices", ())]
+    choices = evaluation.get("choices", ())
+    offered = [choice["raw_score"] for choice in choices]
     fields = ("task_id", "raw_score", "confirmed")
     movable = [case for case in evaluation["cases"] if offered and min(offered) < case["raw_score"] <= max(offered)]
     return {
         "cases": [{name: case[name] for name in fields} for case in movable],
-        "choices": offered,
+        "choices": choices,
         "in_force": in_force(evaluation),
     }
 

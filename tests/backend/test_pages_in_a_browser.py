@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -111,7 +112,10 @@ def test_the_slider_shows_which_pictures_change_sides(page: Page, address: str, 
     page.goto(f"{address}/projects/{PROJECT}")
     slider = page.get_by_label("False-alarm rate", exact=True)
     slider.focus()
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^5 % \(now\): 1 of 7 normal ones abnormal"))
     page.keyboard.press("End")  # half of the normal pictures: some change sides
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^50 %: "))
+    expect(page.locator("[data-moved]")).to_contain_text("With 50 %: 7 of 7 normal pictures called abnormal (now 1)")
     expect(page.locator("[data-moved] li").first).to_be_visible()
     assert_accessible(page)
     page.keyboard.press("Home")
@@ -166,6 +170,24 @@ def test_every_picture_is_drawn_and_the_page_fits_a_telephone(
         assert button["x"] + button["width"] <= width
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
+
+
+@pytest.mark.usefixtures("story")
+def test_no_table_is_cut_off_on_a_telephone(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    for path in ("/", f"/projects/{PROJECT}", f"/projects/{PROJECT}/compare?first=v1&second=v2"):
+        page.goto(address + path)
+        for table in page.locator("table").all():
+            assert table.evaluate("table => table.parentElement.scrollWidth <= table.parentElement.clientWidth"), path
+        assert_accessible(page)
+
+
+@pytest.mark.usefixtures("story")
+def test_a_picture_opens_its_task(page: Page, address: str, services: Services) -> None:
+    page.goto(f"{address}/projects/{PROJECT}")
+    page.route("**/data?task=7", lambda route: route.fulfill(body="the task"))
+    page.get_by_alt_text("Task 7 with its anomaly map").click()
+    expect(page).to_have_url(f"{services.settings.label_studio_url}/projects/{PROJECT}/data?task=7")
 
 
 @pytest.mark.usefixtures("story")

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from backend.app import create_app
+from backend.report.routes import pages
 from backend.report.view import galleries, next_step, worse_since
 from backend.services import Services
 from model.detector import AnomalyDetector
@@ -57,7 +58,7 @@ def test_before_anything_is_connected_it_says_how(client: TestClient) -> None:
         ("/projects/99", 404, "../", "Project 99 is not connected"),
         (f"/projects/{PROJECT}/compare?first=v1", 400, "../../", "The request cannot be understood: second"),
         (f"/projects/{PROJECT}/compare?first=v1&second=%3Cb%3E", 404, "../../", "has no model version"),
-        ("/nowhere", 404, "./", "Not Found"),
+        ("/nowhere", 404, "./", "There is nothing at this address"),
     ],
 )
 def test_a_browser_is_told_of_faults_on_a_page(
@@ -168,6 +169,40 @@ def test_what_was_learned_is_not_said_to_be_unseen(client: TestClient, story: No
     assert "that the model has not learned" not in page
     assert "3 of them learned, each scored as if it had not" in page
     assert "Of these pictures" in page[page.index('<h2 id="versions">') :]
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(0.0, "0 %"), (0.004, "0.4 %"), (0.052, "5 %"), (0.996, "99.6 %"), (1.0, "100 %"), (None, "–")]
+)
+def test_a_rate_is_not_rounded_to_none_or_all(rate: float | None, text: str) -> None:
+    assert pages.get_template("macros.html").module.percent(rate) == text  # type: ignore[attr-defined]
+
+
+def test_no_precision_is_told_where_nothing_abnormal_was_confirmed(
+    client: TestClient, story: None, services: Services
+) -> None:
+    evaluation = services.registry.evaluation(PROJECT, "v2")
+    assert evaluation is not None
+    for side in ("dev", "test", "held_out"):
+        evaluation[side] |= {"abnormals": 0, "precision": {"k": 0, "n": 1, "value": 0.0, "low": 0.0, "high": 0.8}}
+    services.registry.save_evaluation(PROJECT, "v2", evaluation)
+    page = client.get(f"/projects/{PROJECT}").text
+    row = page[page.index("Right when it says abnormal") :].partition("</tr>")[0]
+    assert row.count("needs both kinds") == 3
+
+
+def test_a_project_in_trouble_stands_out_among_all(client: TestClient, story: None, services: Services) -> None:
+    assert 'class="bad"' not in client.get("/").text
+    services.jobs.board.post(PROJECT, error="Label Studio is gone")
+    assert '<td class="bad">Label Studio is gone</td>' in client.get("/").text
+
+
+def test_the_pictures_that_two_versions_judge_differently_are_shown(client: TestClient, story: None) -> None:
+    page = client.get(f"/projects/{PROJECT}/compare?first=v1&second=v2").text
+    sources = re.findall(r'<img[^>]+src="([^"]+)"', page)
+    assert len(sources) == 8
+    for source in sources:
+        assert client.get(f"/projects/{PROJECT}/{source}").status_code == 200, source
 
 
 def test_two_versions_are_compared(client: TestClient, story: None) -> None:

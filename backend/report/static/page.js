@@ -1,6 +1,8 @@
 "use strict";
 // What a project's page does beyond plain HTML: progress without reloading, and the threshold's slider.
 
+const MOST_SHOWN = 24;
+
 function follow(card) {
   const source = new EventSource(card.dataset.events);
   const message = card.querySelector(".lead");
@@ -28,17 +30,32 @@ function slide(form) {
   const now = choices[in_force];
 
   function show() {
-    const threshold = choices[select.selectedIndex];
-    const changed = cases.filter((one) => one.raw_score > now !== one.raw_score > threshold);
-    moved.replaceChildren();
-    const text = document.createElement("p");
-    text.textContent = !changed.length
+    const chosen = choices[select.selectedIndex];
+    const threshold = chosen.raw_score;
+    const changed = cases.filter((one) => one.raw_score > now.raw_score !== one.raw_score > threshold);
+    const sides = !changed.length
       ? "No confirmed picture changes sides."
       : changed.length === 1
         ? "One confirmed picture changes sides:"
         : `${changed.length} confirmed pictures change sides:`;
-    moved.append(text);
-    if (changed.length) moved.append(gallery(changed.slice(0, 24), threshold));
+    moved.replaceChildren(...(chosen === now ? [] : [paragraph(consequences(chosen))]), paragraph(sides));
+    if (changed.length) moved.append(gallery(changed.slice(0, MOST_SHOWN), threshold));
+    if (changed.length > MOST_SHOWN) moved.append(paragraph(`The first ${MOST_SHOWN} are shown.`));
+    slider.setAttribute("aria-valuetext", select.selectedOptions[0].textContent);
+  }
+
+  function consequences(chosen) {
+    const { normals, abnormals } = form.dataset;
+    return (
+      `With ${+(100 * chosen.alarm_rate).toPrecision(6)}\u00a0%: ${chosen.false_alarms} of ${normals} normal pictures called ` +
+      `abnormal (now\u00a0${now.false_alarms}), ${chosen.found} of ${abnormals} abnormal ones found (now\u00a0${now.found}).`
+    );
+  }
+
+  function paragraph(text) {
+    const made = document.createElement("p");
+    made.textContent = text;
+    return made;
   }
 
   function gallery(changed, threshold) {
@@ -66,6 +83,7 @@ function slide(form) {
   form.querySelector("[data-slider]").hidden = false;
   slider.max = choices.length - 1;
   slider.value = select.selectedIndex;
+  slider.setAttribute("aria-valuetext", select.selectedOptions[0].textContent);
   slider.addEventListener("input", () => {
     select.selectedIndex = slider.value;
     show();
