@@ -10,6 +10,8 @@ import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -52,6 +54,8 @@ Form = Annotated[dict[str, str], Depends(_form)]
 router = APIRouter(dependencies=[Depends(authenticate)], tags=["report"], responses=FAULTS)
 
 pages = Environment(loader=PackageLoader("backend.report"), autoescape=select_autoescape(), trim_blocks=True)
+pages.globals["script"] = sha256((Path(__file__).parent / "static" / "page.js").read_bytes()).hexdigest()[:12]
+"""Part of the script's address, so that no browser takes an older one from its cache after an upgrade."""
 pages.filters["when"] = lambda text: f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"
 
 

@@ -130,12 +130,16 @@ def test_the_slider_shows_which_pictures_change_sides(page: Page, address: str, 
 @pytest.mark.usefixtures("story")
 def test_progress_is_followed_without_reloading(page: Page, address: str, services: Services) -> None:
     board = services.jobs.board
-    board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
+    bar = page.get_by_label("Work in progress")
+    board.post(PROJECT, syncing=True)
     page.goto(f"{address}/projects/{PROJECT}")
+    expect(bar).to_be_visible()
+    expect(bar).not_to_have_attribute("value", re.compile(""))
+    board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
     expect(page.get_by_text("reading pictures, 3 of 9")).to_be_visible()
     board.post(PROJECT, progress={"phase": "reading pictures", "done": 7, "total": 9})
     expect(page.get_by_text("reading pictures, 7 of 9")).to_be_visible()
-    board.post(PROJECT, progress=None)
+    board.post(PROJECT, progress=None, syncing=False)
     expect(page.get_by_text("v2 is in charge")).to_be_visible()
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,12 @@ def test_its_pictures_and_plots_are_there(client: TestClient, story: None) -> No
             assert answer.text.lstrip().startswith("<?xml")
         elif ".jpg" in source:
             assert max(Image.open(io.BytesIO(answer.content)).size) <= 360
+
+
+def test_the_address_of_the_script_changes_with_it(client: TestClient, story: None) -> None:
+    page = client.get(f"/projects/{PROJECT}").text
+    ((address, mark),) = re.findall(r'<script src="\.\.(/static/page\.js\?([0-9a-f]{12}))"', page)
+    assert sha256(client.get(address).content).hexdigest().startswith(mark)
 
 
 def test_only_confirmed_pictures_are_shown(client: TestClient, story: None) -> None:

@@ -10,10 +10,11 @@ function follow(card) {
   source.addEventListener("status", (event) => {
     const status = JSON.parse(event.data);
     message.textContent = status.message;
-    bar.hidden = !status.progress;
     if (status.progress) {
       bar.max = status.progress.total;
       bar.value = status.progress.done;
+    } else {
+      bar.removeAttribute("value"); // it moves without saying how far
     }
   });
   source.addEventListener("done", () => {
