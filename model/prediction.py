@@ -59,7 +59,7 @@ def _how_many(count: int) -> str:
 def _places(regions: tuple[Region, ...]) -> str:
     strongest = max(regions, key=lambda region: region.strength)
     others = len(regions) - 1
-    more = "" if others == 0 else f", and {others} other place" + ("s" if others > 1 else "")
+    more = "" if others == 0 else "; there is 1 other" if others == 1 else f"; there are {others} others"
     return f"The most unusual place is {_where(*strongest.peak)}{more}."
 
 
