@@ -32,14 +32,15 @@ def same(looks: Tensor, look: Tensor) -> Tensor:
     return found
 
 
-def seem_paired(looks: Tensor) -> bool:
-    """Whether most pictures have another that is nearly the same, as frames of a film have: float32 (n, C).
+def seem_paired(looks: Tensor, parts: Sequence[int]) -> bool:
+    """Whether most pictures have another that is nearly the same and counts as another part: float32 (n, C).
 
-    Of fewer than FEWEST_PAIRED nothing is said.
+    parts: the number of the part that each shows. Of fewer than FEWEST_PAIRED pictures nothing is said.
     """
     n = len(looks)
     if n < FEWEST_PAIRED:
         return False
-    distances = torch.cdist(looks, looks).fill_diagonal_(torch.nan)
+    shown = torch.tensor(parts)
+    distances = torch.cdist(looks, looks).masked_fill_(shown == shown[:, None], torch.nan)
     nearest = distances.nan_to_num(torch.inf).amin(dim=1)
     return bool((nearest / distances.nanmedian(dim=1).values).median() < PAIRED)

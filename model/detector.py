@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource, ImageSources, pictures_in, read_size
 from model.memory_bank import MemoryBank
+from model.parts import places, shown_parts
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
@@ -30,7 +32,6 @@ from model.tiling import AUTO, choose_tiles
 from model.weights import fingerprint
 
 FEWEST_NORMALS = 2
-FEWEST_PARTS = 5
 SIZED = 10
 Progress = Callable[[str, int, int], None]
 
@@ -52,6 +53,7 @@ class _Fitted:
     """Everything that training produces.
 
     looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
+    parts: the number of the physical part that each shows. guessed: how many count as one with another unasked.
     weights: the fingerprint of the network's; None in files of earlier releases.
     """
 
@@ -60,7 +62,9 @@ class _Fitted:
     pixel_threshold: float
     looks: Tensor
     names: tuple[str, ...]
+    parts: tuple[int, ...]
     training: tuple[TrainingImage, ...]
+    guessed: int = 0
     weights: str | None = None
 
 
@@ -161,8 +165,9 @@ class AnomalyDetector:
         """Learns from pictures that are embedded already; `names` tells them apart. Copies count once.
 
         altered: by name, embeddings of a picture under other light or focus, which are normal then too.
-        parts: by name, which physical part a picture shows, where some show the same. It is then measured by what was
-        learned of other parts, as a new part will be; fewer than FEWEST_PARTS are too few for that.
+        parts: by name, which physical part a picture shows, where people say so; where they do not, pictures that are
+        nearly the same place by place are taken for one part (`shown_parts`). A picture is measured by what was learned
+        of other parts, as a new part will be.
         trusted: names of pictures that are normal beyond doubt, and never set aside, however unusual.
         fewest: pictures, at least two, below which NotEnoughNormals is raised.
         """
@@ -194,7 +199,8 @@ class AnomalyDetector:
     ) -> _Fitted:
         """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
         variants = [altered.get(name, ()) for name in names]
-        shown = _numbered([parts.get(name, name) for name in names])
+        named = [parts.get(name) for name in names]
+        shown = shown_parts(torch.stack([places(embedding.layers) for embedding in embeddings]), named)
         memory, maps = self._learn(embeddings, variants, shown, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
@@ -217,6 +223,8 @@ class AnomalyDetector:
             pixel_threshold=supported_threshold(peaks, self.config.alarm_rate, independent),
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
+            parts=tuple(shown[index] for index in kept),
+            guessed=_guessed([shown[index] for index in kept], [named[index] for index in kept]),
             training=tuple(
                 TrainingImage(name, float(score), bool(suspect))
                 for name, score, suspect in zip(names, scores, doubtful, strict=True)
@@ -273,6 +281,7 @@ class AnomalyDetector:
             ),
             looks=torch.cat([known.looks, *(embeddings[index].look[None] for index in kept)]),
             names=(*known.names, *(names[index] for index in kept)),
+            parts=(*known.parts, *range(len(known.names), len(known.names) + len(kept))),
             training=(*known.training, *map(TrainingImage, names, scores.tolist(), doubtful.tolist())),
         )
 
@@ -400,12 +409,17 @@ class AnomalyDetector:
         return self._known.calibration
 
     @property
+    def guessed(self) -> int:
+        """How many pictures count as one part with another, though nobody said so, because they are nearly the same."""
+        return self._known.guessed
+
+    @property
     def seems_paired(self) -> bool:
-        """Whether most pictures resemble another so much that they may show the same part, and no parts were named.
+        """Whether most pictures resemble one that counts as another part so much that they may show the same.
 
         The threshold would be far too low then: each makes the other look known.
         """
-        return self.calibration.parts is None and seem_paired(self._known.looks)
+        return seem_paired(self._known.looks, self._known.parts)
 
     @property
     def memory(self) -> PatchMemory:
@@ -442,6 +456,8 @@ class AnomalyDetector:
             "pixel_threshold": fitted.pixel_threshold,
             "parts": fitted.calibration.parts,
             "names": fitted.names,
+            "owners": fitted.parts,
+            "guessed": fitted.guessed,
             "weights": fitted.weights,
             "training": [asdict(image) for image in fitted.training],
         }
@@ -505,15 +521,17 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         pixel_threshold=float(meta["pixel_threshold"]),
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),
+        parts=tuple(meta.get("owners", range(len(meta["names"])))),
+        guessed=int(meta.get("guessed", 0)),
         training=tuple(TrainingImage(**image) for image in meta["training"]),
         weights=meta.get("weights"),
     )
 
 
-def _numbered(parts: Sequence[str]) -> list[int]:
-    """The physical part of each picture as a number; with too few to tell what a new one is like, each for itself."""
-    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
-    return [numbers[part] for part in parts] if len(numbers) >= FEWEST_PARTS else list(range(len(parts)))
+def _guessed(shown: Sequence[int], named: Sequence[str | None]) -> int:
+    """How many of the unnamed pictures share their part."""
+    pictures = Counter(shown)
+    return sum(name is None and pictures[part] > 1 for part, name in zip(shown, named, strict=True))
 
 
 def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:

@@ -163,33 +163,65 @@ def nearly(seed: int, step: int) -> Image.Image:
     return Image.fromarray(np.asarray(texture(seed)) + np.uint8(step))
 
 
+def filmed(small: Embedder) -> tuple[list[Embedding], list[str]]:
+    """Three pictures each of eight textures."""
+    embeddings = small.embed([nearly(seed, step) for seed in range(8) for step in range(3)])
+    return list(embeddings), [f"{seed} {step}" for seed in range(8) for step in range(3)]  # type: ignore[arg-type]
+
+
 def test_pictures_of_one_part_do_not_vouch_for_each_other(small: Embedder, tmp_path: Path) -> None:
-    names = [f"{seed} {step}" for seed in range(8) for step in range(3)]
-    embeddings = list(small.embed([nearly(seed, step) for seed in range(8) for step in range(3)]))
-    parts = {name: name.split()[0] for name in names}
-    apart = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names)  # type: ignore[arg-type]
-    together = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=parts)  # type: ignore[arg-type]
-    unseen = [small_score for seed in range(40, 60) for small_score in small.embed([texture(seed)])]
-    alarms = {
-        which: sum(which.judge(one).verdict is Verdict.ABNORMAL for one in unseen)  # type: ignore[arg-type]
-        for which in (apart, together)
-    }
-    assert alarms[apart] > 15
-    assert alarms[together] <= 2
+    embeddings, names = filmed(small)
+
+    def trained(parts: dict[str, str]) -> AnomalyDetector:
+        return AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=parts)
+
+    def alarms(detector: AnomalyDetector) -> int:
+        return sum(
+            prediction.verdict is Verdict.ABNORMAL for prediction in detector.predict(map(texture, range(40, 60)))
+        )
+
+    apart = trained({name: name for name in names})
+    together = trained({name: name.split()[0] for name in names})
+    recognised = trained({})
+    assert alarms(apart) > 15
+    assert alarms(together) <= 2
     assert together.calibration.provisional  # eight parts are no ten
-    assert (apart.seems_paired, together.seems_paired) == (True, False)
     assert not apart.calibration.provisional
-    together.save(tmp_path / "model")
+    assert [one.seems_paired for one in (apart, together, recognised)] == [True, False, False]
+    assert [one.guessed for one in (apart, together, recognised)] == [0, 0, 24]
+    assert recognised.calibration.threshold == together.calibration.threshold
+    recognised.save(tmp_path / "model")
     loaded = AnomalyDetector.load(tmp_path / "model", embedder=small)
     assert loaded.calibration.threshold == together.calibration.threshold
-    few = {name: str(int(part) % 4) for name, part in parts.items()}
-    same = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=few)  # type: ignore[arg-type]
-    assert same.calibration.threshold == apart.calibration.threshold
+    assert (loaded.guessed, loaded.seems_paired) == (24, False)
+
+
+def test_pictures_of_parts_that_are_named_in_part(small: Embedder) -> None:
+    embeddings, names = filmed(small)
+    parts = {name: name.split()[0] for name in names[:9]}
+    detector = AnomalyDetector(SMALL, embedder=small).fit_embeddings(embeddings, names, parts=parts)
+    assert (detector.guessed, detector.calibration.parts) == (15, 8)
 
 
 def test_pictures_of_different_parts_do_not_seem_paired(normal_pictures: list[Path], small: Embedder) -> None:
-    assert not learned(small, list(normal_pictures[:20])).seems_paired
-    assert not learned(small, [texture(seed) for seed in range(9)]).seems_paired
+    for detector in (
+        learned(small, list(normal_pictures[1:20])),
+        learned(small, [texture(seed) for seed in range(9)]),
+    ):
+        assert (detector.seems_paired, detector.guessed, detector.calibration.parts) == (False, 0, None)
+
+
+def test_two_photographs_of_one_cookie_are_one_part(normal_pictures: list[Path], small: Embedder) -> None:
+    detector = learned(small, list(normal_pictures[:20]))
+    assert (detector.guessed, detector.calibration.parts) == (2, 19)
+
+
+def test_a_model_that_was_saved_before_parts_were_recognised_is_read(small: Embedder) -> None:
+    saved = learned(small, [texture(seed) for seed in range(12)])
+    meta, arrays = artifact.from_bytes(saved.to_bytes())
+    del meta["owners"], meta["guessed"]
+    loaded = AnomalyDetector.from_bytes(artifact.to_bytes(meta, arrays), embedder=small)
+    assert loaded.to_bytes() == saved.to_bytes()
 
 
 def test_a_copy_of_a_remembered_picture_is_known_as_such(textures: AnomalyDetector) -> None:
