@@ -21,6 +21,7 @@ from model.splits import Split, split_of
 Task = dict[str, Any]
 
 HOLD_OUT_FROM = 20
+NAMED = "group "
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class LabelledImage:
     independent: bool
     prior: Prior | None
     ground_truth: bool = False
+
+    @property
+    def part(self) -> str | None:
+        """The physical part that it shows, where the task data names it."""
+        return self.group if self.group.startswith(NAMED) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,11 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Names exactly this set of training pictures."""
-        members = sorted(f"{image.task_id} {image.uri} {image.ground_truth}" for image in self.training)
+        """Names exactly this set of training pictures, and their parts where people name them."""
+        members = sorted(
+            f"{image.task_id} {image.uri} {image.ground_truth}{f' {image.part}' if image.part else ''}"
+            for image in self.training
+        )
         return hashlib.sha256("\n".join(members).encode()).hexdigest()
 
 
@@ -212,7 +221,7 @@ def _confirm(
         task=task,
         uri=uri,
         verdict=verdict,
-        group=f"group {named}" if named not in (None, "") else f"task {task['id']}",
+        group=f"{NAMED}{named}" if named not in (None, "") else f"task {task['id']}",
         independent=any(annotation.get("parent_prediction") is None for annotation in deciding),
         ground_truth=any(annotation.get("ground_truth") for annotation in deciding),
         prior=_prior(task, min(_time(annotation) for annotation in deciding), config),

@@ -48,8 +48,11 @@ def why_train(
     if kept:
         are = "is" if len(kept) == 1 else "are"
         return f"{fresh} new normal pictures; {len(kept)} of the old ones {are} kept for testing now"
-    if trusted_of(dataset) - set(current.trusted_tasks):
+    trusted = trusted_of(dataset)
+    if trusted - set(current.trusted_tasks):
         return "pictures that look unusual were marked as ground truth"
+    if not fresh and trusted == set(current.trusted_tasks):
+        return "the task data names other pictures, or their parts"
     if fresh >= max(1, math.ceil(settings.retrain_growth * len(known))):
         return f"{fresh} new normal pictures"
     return None

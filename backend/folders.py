@@ -244,6 +244,8 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
             f"so few pictures can promise a false-alarm rate of {100 * calibration.attainable_rate:.1f} %; the"
             f" {100 * calibration.alarm_rate:g} % asked for is an estimate"
         )
+    if detector.guessed:
+        _tell(f"{detector.guessed} of them are so like another that they count as one part with it")
     if detector.seems_paired:
         _tell(
             "most pictures are nearly the same as another: where they show the same part again, new parts will be"

@@ -43,7 +43,7 @@ class Learner:
             list(found.values()),
             [str(task_id) for task_id in found],
             altered=self._altered([image for image in training if image.task_id in found], config),
-            parts={str(image.task_id): image.group for image in training},
+            parts={str(image.task_id): image.part for image in training if image.part},
             trusted={str(task_id) for task_id in trusted_of(dataset)},
             fewest=self._settings.min_normals,
             progress=partial(self._board.post_progress, project_id),

@@ -32,6 +32,7 @@ from backend.snapshots import Snapshots
 from backend.studio import Studio
 from backend.suggesting import SHOWN, doubtful, open_places, representative, still_open
 from model.config import DetectorConfig
+from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ArtifactInvalid
 
@@ -43,6 +44,10 @@ FEW_NORMALS = 300
 PAIRED = (
     "Most normal pictures are nearly the same as another. Where they show the same part again, or are frames of one"
     " film, new parts will be called abnormal too often: name the part in the task data and set GROUP_KEY"
+)
+GUESSED = (
+    "{guessed} of the {learned} normal pictures learned are so like another that they count as one part with it. To be"
+    " sure, name the part in the task data and set GROUP_KEY, which also keeps its pictures on one side of the test"
 )
 
 
@@ -105,8 +110,9 @@ class Trainer:
         self._suggest(project_id, tasks, dataset, config, wanted, current)
         if current is None:
             return []
-        if self._registry.detector(project_id, current.name).seems_paired:
-            self._board.post(project_id, advice=PAIRED)
+        about_parts = _advice_on_parts(self._registry.detector(project_id, current.name))
+        if about_parts:
+            self._board.post(project_id, advice=about_parts)
         check()
         self._connection.announce(project, backends, current.name)
         return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
@@ -305,4 +311,12 @@ def _outcome(version: ModelVersion, why: str, result: str) -> Json:
 def _advice(dataset: Dataset) -> str | None:
     if len(dataset.training) > FEW_NORMALS:
         return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
+    return None
+
+
+def _advice_on_parts(detector: AnomalyDetector) -> str | None:
+    if detector.seems_paired:
+        return PAIRED
+    if detector.guessed:
+        return GUESSED.format(guessed=detector.guessed, learned=len(detector.calibration.scores))
     return None

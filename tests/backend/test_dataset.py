@@ -171,3 +171,10 @@ def test_the_fingerprint_names_the_training_pictures_only() -> None:
     before = build_dataset([normal], CONFIG).fingerprint
     assert build_dataset([normal, task(annotation("abnormal"))], CONFIG).fingerprint == before
     assert build_dataset([normal, task(annotation("normal"))], CONFIG).fingerprint != before
+
+
+def test_the_fingerprint_names_parts_where_people_do() -> None:
+    normal = task(annotation("normal"), data={"image": "/1.jpg", "serial": 7})
+    unnamed, named, missing = (build_dataset([normal], CONFIG, key) for key in ("", "serial", "batch"))
+    assert named.fingerprint != unnamed.fingerprint == missing.fingerprint
+    assert [dataset.training[0].part for dataset in (unnamed, named, missing)] == [None, "group 7", None]

@@ -64,6 +64,7 @@ def test_training_walks_folders_and_reports_what_is_broken(
     assert model.is_file()
     assert "broken.jpg: damaged or incomplete" in done.stderr
     assert "learned from 12 normal pictures" in done.stderr
+    assert "2 of them are so like another that they count as one part with it" in done.stderr
     assert "least like the others, please check too: " in done.stderr
     assert done.stdout == ""
 

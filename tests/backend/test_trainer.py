@@ -227,19 +227,40 @@ def test_where_too_few_normals_are_left_because_some_cannot_be_read_it_says_so(
         trainer.sync(PROJECT)
 
 
-def test_where_most_pictures_have_a_twin_it_says_what_to_do(
+def test_pictures_that_were_saved_anew_count_as_one_part_with_the_original(
     trainer: Trainer, studio: FakeStudio, services: Services, picture_server: PictureServer
 ) -> None:
     trainer.sync(PROJECT)
     assert "advice" not in services.jobs.board.news(PROJECT)
     for task_id in range(7, 13):
-        with Image.open(io.BytesIO(picture_server.contents[f"/data/upload/{task_id - 6}.jpg"])) as picture:
-            again = io.BytesIO()
-            picture.save(again, "JPEG", quality=90)
-        picture_server.contents[f"/data/upload/{task_id}.jpg"] = again.getvalue()
+        save_anew(picture_server, task_id - 6, task_id, quality=90)
         studio.label(task_id, "normal")
     trainer.sync(PROJECT)
-    assert "set GROUP_KEY" in services.jobs.board.news(PROJECT)["advice"]
+    version = services.registry.current(PROJECT)
+    assert version is not None
+    assert services.registry.detector(PROJECT, version).calibration.parts == 6
+    assert services.jobs.board.news(PROJECT)["advice"].startswith(
+        "12 of the 12 normal pictures learned are so like another that they count as one part with it. To be sure, name"
+        " the part in the task data and set GROUP_KEY"
+    )
+
+
+def test_where_most_pictures_have_a_twin_of_another_name_it_says_what_to_do(
+    studio: FakeStudio, services: Services, picture_server: PictureServer
+) -> None:
+    settings = services.settings.model_copy(update={"image_size": 128, "group_key": "image"})
+    for task_id in range(7, 13):
+        save_anew(picture_server, task_id - 6, task_id, quality=90)
+        studio.label(task_id, "normal")
+    Trainer(settings, studio, services.registry, services.pictures, services.jobs.board).sync(PROJECT)  # type: ignore[arg-type]
+    assert "name the part in the task data and set GROUP_KEY" in services.jobs.board.news(PROJECT)["advice"]
+
+
+def save_anew(picture_server: PictureServer, task_id: int, into: int, *, quality: int) -> None:
+    with Image.open(io.BytesIO(picture_server.contents[f"/data/upload/{task_id}.jpg"])) as picture:
+        again = io.BytesIO()
+        picture.save(again, "JPEG", quality=quality)
+    picture_server.contents[f"/data/upload/{into}.jpg"] = again.getvalue()
 
 
 def test_copies_count_once(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:

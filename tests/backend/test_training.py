@@ -88,6 +88,19 @@ def test_a_picture_that_is_vouched_for_is_learned_after_all(settings: Settings) 
     assert "ground truth" in why
 
 
+def test_parts_that_are_named_later_are_learned_at_once(settings: Settings) -> None:
+    named = normals(10, group="group 7")
+    assert (
+        why_train(named, trained_on(normals(10)), settings, "r") == "the task data names other pictures, or their parts"
+    )
+    assert why_train(named, trained_on(named), settings, "r") is None
+
+
+def test_a_picture_that_is_no_longer_vouched_for_is_no_reason(settings: Settings) -> None:
+    current = replace(trained_on(normals(10, ground_truth=True)), trusted_tasks=tuple(range(1, 11)))
+    assert why_train(normals(10), current, settings, "r") is None
+
+
 def test_changed_settings_and_a_wish_are_too(settings: Settings) -> None:
     current = trained_on(normals(10))
     why = why_train(normals(10), current, settings, "other")
