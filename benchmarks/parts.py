@@ -1,7 +1,8 @@
-"""What it is worth to tell which pictures show the same part.
+"""What it is worth to know which pictures show the same part, named by people or recognised.
 
 Of each part several pictures are learned that differ a little, as frames of one film do; new parts are judged. Prints
-false alarms and the share of anomalies found without and with the parts named.
+false alarms and the share of anomalies found where each picture counts as a part, where parts are recognised and where
+they are named.
 
 python -m benchmarks.parts --data FOLDER
 """
@@ -9,15 +10,17 @@ python -m benchmarks.parts --data FOLDER
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
-from benchmarks.datasets import DataSet, Split, data_option, find_data_sets, split
+from benchmarks.datasets import DataSet, data_option, find_data_sets, split
 from benchmarks.embedded import readable
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -25,42 +28,75 @@ from model.images import read_image
 
 PARTS = 15
 SEEDS = 4
-FRAMES = ((0, 1.0, 95), (1, 0.97, 85), (2, 1.03, 80), (3, 1.01, 90))
-"""Of each frame of a film: its shift in 0.4 % of the width, its brightness, its JPEG quality."""
-HEAD = "| data | parts not named: false alarms | found | named: false alarms | found |"
+HEAD = "| data | pictures | each a part: false alarms | found | recognised | found | named | found |"
+
+
+class Frame(NamedTuple):
+    """One of several pictures of a part: its shift in 0.4 % of the width, its brightness, its JPEG quality."""
+
+    shift: int
+    brightness: float
+    quality: int
+
+
+class Pictures(NamedTuple):
+    """How parts are pictured: `frames` of each `every`-th part, only the first of them of the others."""
+
+    frames: tuple[Frame, ...]
+    every: int = 1
+
+    def of(self, place: int) -> tuple[Frame, ...]:
+        """Those of the part at this place."""
+        return self.frames if place % self.every == 0 else self.frames[:1]
+
+
+FILM = (Frame(0, 1.0, 95), Frame(1, 0.97, 85), Frame(2, 1.03, 80), Frame(3, 1.01, 90))
+WAYS = {
+    "4 frames of each part": Pictures(FILM),
+    "2 frames of each part": Pictures((FILM[0], FILM[2])),
+    "each saved anew": Pictures((FILM[0], Frame(0, 1.0, 80))),
+    "4 frames of each third part": Pictures(FILM, every=3),
+}
 
 
 def main() -> None:
     folder = data_option(__doc__)
     print(f"{HEAD}\n{'|---' * HEAD.count(' |')}|")
     for data in find_data_sets(folder):
-        runs = tqdm(range(SEEDS), desc=data.name, leave=False)
-        shares = np.mean([measure(data, seed) for seed in runs], axis=0)
-        print(f"| {data.name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |", flush=True)
+        untrained = AnomalyDetector()
+        abnormal = list(readable(untrained.embedder.embed(data.abnormal)))
+        for way, pictures in WAYS.items():
+            runs = tqdm(range(SEEDS), desc=f"{data.name}, {way}", leave=False)
+            shares = np.mean([measure(data, untrained, abnormal, pictures, seed) for seed in runs], axis=0)
+            print(f"| {data.name} | {way} | " + " | ".join(f"{share:.1%}" for share in shares) + " |", flush=True)
 
 
-def measure(data: DataSet, seed: int) -> list[float]:
-    """False alarms and share of anomalies found, without and with the parts named."""
+def measure(
+    data: DataSet, untrained: AnomalyDetector, abnormal: Sequence[Embedding], pictures: Pictures, seed: int
+) -> list[float]:
+    """False alarms and share of anomalies found: each picture a part, parts recognised, parts named."""
     parts = split(data, PARTS, seed)
     assert parts is not None
-    untrained = AnomalyDetector()
-    pictures = [frame(data.normal[index], number) for index in parts.learned for number in range(len(FRAMES))]
-    names = [f"{index} {number}" for index in parts.learned for number in range(len(FRAMES))]
-    embed = untrained.embedder.embed
-    embeddings, altered = list(readable(embed(pictures))), untrained.embed_altered(pictures, names)
-    normal, abnormal = (list(readable(embed(judged))) for judged in (_one_frame_each(data, parts), data.abnormal))
+    shown = [(int(index), one) for place, index in enumerate(parts.learned) for one in pictures.of(place)]
+    learned = [frame(data.normal[index], one) for index, one in shown]
+    names = [f"picture {place}" for place in range(len(shown))]
+    embeddings = list(readable(untrained.embedder.embed(learned)))
+    altered = untrained.embed_altered(learned, names)
+    judged = [frame(data.normal[index], one) for index, one in zip(parts.unseen, cycle(pictures.frames), strict=False)]
+    normal = list(readable(untrained.embedder.embed(judged)))
+    named = {name: str(index) for name, (index, _) in zip(names, shown, strict=True)}
     rates = []
-    for named in ({}, {name: name.split()[0] for name in names}):
+    for told in ({name: name for name in names}, {}, named):
         trained = AnomalyDetector(untrained.config, embedder=untrained.embedder).fit_embeddings(
-            embeddings, names, altered=altered, parts=named
+            embeddings, names, altered=altered, parts=told
         )
         rates += [_called_abnormal(trained, normal), _called_abnormal(trained, abnormal)]
     return rates
 
 
-def frame(path: Path, number: int) -> bytes:
-    """A picture as the frame of this number shows it, JPEG."""
-    shift, brightness, quality = FRAMES[number]
+def frame(path: Path, shown: Frame) -> bytes:
+    """A picture as this frame shows it, JPEG."""
+    shift, brightness, quality = shown
     pixels = np.asarray(read_image(path).image)
     moved = _shifted(pixels, shift * max(1, round(0.004 * pixels.shape[1])))
     content = io.BytesIO()
@@ -70,11 +106,6 @@ def frame(path: Path, number: int) -> bytes:
 
 def _shifted(pixels: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
     return np.pad(pixels, ((0, 0), (by, 0), (0, 0)), mode="edge")[:, : pixels.shape[1]]
-
-
-def _one_frame_each(data: DataSet, parts: Split) -> Iterator[bytes]:
-    for place, index in enumerate(parts.unseen):
-        yield frame(data.normal[index], place % len(FRAMES))
 
 
 def _called_abnormal(trained: AnomalyDetector, judged: Sequence[Embedding]) -> float:
