@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -34,11 +34,13 @@ def together(parts: Sequence[int]) -> set[frozenset[int]]:
     return {frozenset(place for place, one in enumerate(parts) if one == part) for part in parts}
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(0, 40))
 def test_pictures_of_different_parts_are_none_of_another(seed: int, count: int) -> None:
     assert unnamed(scattered(count, seed)) == list(range(count))
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(FEWEST_PARTS, 12), st.integers(2, 4))
 def test_frames_of_one_part_are_one_part(seed: int, parts: int, frames: int) -> None:
     assert unnamed(filmed(parts, frames, seed)) == [place // frames for place in range(parts * frames)]
@@ -49,6 +51,7 @@ def test_a_few_twins_among_many_are_found() -> None:
     assert unnamed(shown) == [*range(30), 0, 1, 2]
 
 
+@settings(deadline=None)
 @given(seeds, st.floats(0.01, 100), st.permutations(range(24)))
 def test_neither_order_nor_scale_matters(seed: int, scale: float, order: list[int]) -> None:
     shown = filmed(8, 3, seed, apart=0.3)
@@ -56,6 +59,7 @@ def test_neither_order_nor_scale_matters(seed: int, scale: float, order: list[in
     assert {frozenset(order[place] for place in group) for group in together(moved)} == together(unnamed(shown))
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(2, 60), st.integers(1, 3), st.floats(0, 2))
 def test_no_guessed_part_has_more_than_its_share(seed: int, count: int, dimensions: int, apart: float) -> None:
     """However the pictures lie: along a line or in a heap too."""
