@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from backend.areas import DrawnArea
 from backend.dataset import Dataset
@@ -14,6 +14,8 @@ from backend.settings import Settings
 from model.area import Area
 from model.artifact import FORMAT
 from model.config import DetectorConfig
+
+ANY_RATE = 0.05
 
 
 def detector_config(
@@ -37,6 +39,11 @@ def recipe(config: DetectorConfig, pictures: Pictures) -> str:
     """Names all that a model depends on besides its labels."""
     parts = json.dumps(asdict(config), sort_keys=True) + pictures.embedder(config).key + str(FORMAT)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def learning_recipe(config: DetectorConfig, pictures: Pictures) -> str:
+    """As `recipe`, of what is learned alone: the false-alarm rate only sets thresholds."""
+    return recipe(replace(config, alarm_rate=ANY_RATE), pictures)
 
 
 def version_name(dataset: Dataset, recipe_name: str) -> str:

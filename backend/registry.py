@@ -37,6 +37,7 @@ class ModelVersion:
     name: content-derived, stable. fingerprint: of the training set. normals: pictures that it learned from.
     training_tasks: the tasks that it was given. trusted_tasks: those of them that are ground truth. unread_tasks: those
     that it would have been given, had their pictures been readable. recipe: of the settings that it depends on.
+    learning_recipe: of those but the false-alarm rate; empty where an earlier release trained it.
     seconds: how long training took.
     """
 
@@ -54,6 +55,7 @@ class ModelVersion:
     alarm_rate: float
     attainable_rate: float
     unread_tasks: tuple[int, ...] = ()
+    learning_recipe: str = ""
 
 
 class Registry:

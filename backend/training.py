@@ -24,7 +24,7 @@ from backend.leaving import find_project, is_connected
 from backend.logs import about
 from backend.pictures import Pictures
 from backend.pushing import push, task_prediction
-from backend.recipes import detector_config, recipe, version_name
+from backend.recipes import detector_config, learning_recipe, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
 from backend.review import Case, held_out_cases, report, worse_on_test
 from backend.settings import Settings
@@ -221,7 +221,7 @@ class Trainer:
         """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
         started = time.monotonic()
         wanted_recipe = recipe(config, self._pictures)
-        detector, unread = self._learner.fit(project_id, dataset, config)
+        detector, unread = self._learn(project_id, dataset, config, current)
         dataset = replace(dataset, unread=dataset.unread | unread)
         name = version_name(dataset, wanted_recipe)
         self._board.post_progress(project_id, "evaluating", 0, 1)
@@ -241,6 +241,7 @@ class Trainer:
             trusted_tasks=tuple(sorted(trusted_of(dataset))),
             unread_tasks=tuple(sorted(dataset.unread)),
             recipe=wanted_recipe,
+            learning_recipe=learning_recipe(config, self._pictures),
             seconds=round(time.monotonic() - started, 2),
             provisional=detector.calibration.provisional,
             threshold=detector.calibration.threshold,
@@ -269,6 +270,21 @@ class Trainer:
             self._registry.prune(project_id, self._settings.keep_versions)
         self._board.post(project_id, last_training=_outcome(version, why, "promoted"))
         return version
+
+    def _learn(
+        self, project_id: int, dataset: Dataset, config: DetectorConfig, current: ModelVersion | None
+    ) -> tuple[AnomalyDetector, frozenset[int]]:
+        """A detector, and the tasks that could not be read; where only the rate is another, nothing is learned anew."""
+        if current and self._differs_in_rate_alone(current, dataset, config):
+            return self._registry.detector(project_id, current.name).with_alarm_rate(config.alarm_rate), frozenset()
+        return self._learner.fit(project_id, dataset, config)
+
+    def _differs_in_rate_alone(self, current: ModelVersion, dataset: Dataset, config: DetectorConfig) -> bool:
+        return (
+            current.recipe != recipe(config, self._pictures)
+            and current.learning_recipe == learning_recipe(config, self._pictures)
+            and current.fingerprint == dataset.fingerprint
+        )
 
     def _cases_of(self, version: ModelVersion, dataset: Dataset) -> list[Case]:
         """How a saved version judges what people confirmed; only what it has not judged before costs time."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model import artifact
@@ -52,6 +53,8 @@ class TrainingImage:
 class _Fitted:
     """Everything that training produces.
 
+    peaks: float64 (n,), of each picture the highest place of its out-of-sample map. peak_parts: how many physical parts
+    those pictures show. pixel_threshold: what these support.
     looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
     parts: the number of the physical part that each shows. guessed: how many count as one with another unasked.
     weights: the fingerprint of the network's; None in files of earlier releases.
@@ -59,6 +62,8 @@ class _Fitted:
 
     memory: PatchMemory
     calibration: Calibration
+    peaks: NDArray[np.float64]
+    peak_parts: int
     pixel_threshold: float
     looks: Tensor
     names: tuple[str, ...]
@@ -200,7 +205,7 @@ class AnomalyDetector:
         """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
         variants = [altered.get(name, ()) for name in names]
         named = [parts.get(name) for name in names]
-        shown = shown_parts(torch.stack([places(embedding.layers) for embedding in embeddings]), named)
+        shown = shown_parts(torch.stack([places(embedding.of_network) for embedding in embeddings]), named)
         memory, maps = self._learn(embeddings, variants, shown, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
@@ -213,13 +218,15 @@ class AnomalyDetector:
                 progress,
             )
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
-        peaks = np.array([float(unseen.place.max()) for unseen in maps])
+        peaks = np.sort([float(unseen.place.max()) for unseen in maps])
         independent = len({shown[index] for index in kept})
         return _Fitted(
             memory=memory,
             calibration=Calibration(
                 np.sort(scores[kept]), self.config.alarm_rate, independent if independent < len(kept) else None
             ),
+            peaks=peaks,
+            peak_parts=independent,
             pixel_threshold=supported_threshold(peaks, self.config.alarm_rate, independent),
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
@@ -432,12 +439,14 @@ class AnomalyDetector:
         return self._known.training
 
     def with_alarm_rate(self, alarm_rate: float) -> AnomalyDetector:
-        """The same detector with the threshold of another false-alarm rate, in (0, 1).
-
-        The pixel threshold, from which on places are drawn, stays as it was learned. Raises ValueError.
-        """
+        """As if it had been learned with another false-alarm rate, in (0, 1). Raises ValueError."""
+        known = self._known
         other = AnomalyDetector(replace(self.config, alarm_rate=alarm_rate), embedder=self.embedder)
-        other._fitted = replace(self._known, calibration=replace(self._known.calibration, alarm_rate=alarm_rate))
+        other._fitted = replace(
+            known,
+            calibration=replace(known.calibration, alarm_rate=alarm_rate),
+            pixel_threshold=supported_threshold(known.peaks, alarm_rate, known.peak_parts),
+        )
         return other
 
     @property
@@ -453,7 +462,7 @@ class AnomalyDetector:
         fitted = self._known
         meta = {
             "config": asdict(self.config),
-            "pixel_threshold": fitted.pixel_threshold,
+            "peak_parts": fitted.peak_parts,
             "parts": fitted.calibration.parts,
             "names": fitted.names,
             "owners": fitted.parts,
@@ -461,7 +470,7 @@ class AnomalyDetector:
             "weights": fitted.weights,
             "training": [asdict(image) for image in fitted.training],
         }
-        arrays = {"scores": fitted.calibration.scores, "looks": fitted.looks.numpy()}
+        arrays = {"scores": fitted.calibration.scores, "peaks": fitted.peaks, "looks": fitted.looks.numpy()}
         return artifact.to_bytes(meta, arrays | _memory_arrays(fitted.memory))
 
     @classmethod
@@ -518,7 +527,9 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
             config.area.inside(*arrays["profile"].shape),
         ),
         calibration=Calibration(arrays["scores"], config.alarm_rate, meta.get("parts")),
-        pixel_threshold=float(meta["pixel_threshold"]),
+        peaks=arrays["peaks"],
+        peak_parts=meta["peak_parts"],
+        pixel_threshold=supported_threshold(arrays["peaks"], config.alarm_rate, meta["peak_parts"]),
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),
         parts=tuple(meta.get("owners", range(len(meta["names"])))),

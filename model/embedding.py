@@ -48,9 +48,14 @@ class Embedding:
     height: int
 
     @property
+    def of_network(self) -> tuple[Tensor, ...]:
+        """The layers without the strokes."""
+        return self.layers[:-1]
+
+    @property
     def look(self) -> Tensor:
         """The mean patch embedding of every layer of the network, one after another: float32 (C,)."""
-        return torch.cat([layer.float().mean(dim=(0, 1)) for layer in self.layers[:-1]])
+        return torch.cat([layer.float().mean(dim=(0, 1)) for layer in self.of_network])
 
 
 class _Input(NamedTuple):

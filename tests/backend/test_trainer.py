@@ -140,6 +140,23 @@ def test_the_rate_that_people_chose_survives_retraining(
     assert last.alarm_rate == 0.05
 
 
+def test_another_rate_is_in_charge_without_learning_anew(
+    trainer: Trainer, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.sync(PROJECT)
+    first = services.registry.current(PROJECT)
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.learning.Learner.fit", lambda *args: pytest.fail("it learned anew"))
+        services.registry.set_alarm_rate(PROJECT, 0.2)
+        trainer.sync(PROJECT)
+    second = str(services.registry.current(PROJECT))
+    assert second != first
+    kept = services.registry.detector(PROJECT, second).to_bytes()
+    trainer.sync(PROJECT, force=True)  # learns anew what is the same
+    assert services.registry.current(PROJECT) == second
+    assert services.registry.detector(PROJECT, second, anew=True).to_bytes() == kept
+
+
 def test_a_new_version_says_which_confirmed_pictures_it_judges_otherwise(
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:

@@ -96,6 +96,13 @@ def test_another_alarm_rate_needs_no_training(textures: AnomalyDetector) -> None
     assert loose.with_alarm_rate(0.05).to_bytes() == textures.to_bytes()
 
 
+def test_another_alarm_rate_is_as_if_learned_with_it(small: Embedder) -> None:
+    pictures = [texture(seed) for seed in range(12)]
+    for rate in (0.01, 0.3):
+        fresh = AnomalyDetector(replace(learned(small, pictures).config, alarm_rate=rate), embedder=small).fit(pictures)
+        assert learned(small, pictures).with_alarm_rate(rate).to_bytes() == fresh.to_bytes()
+
+
 @pytest.mark.parametrize("rate", [0, 1, 5])
 def test_a_rate_that_is_none_is_refused(textures: AnomalyDetector, rate: float) -> None:
     with pytest.raises(ValueError, match="more than 0 and less than 1"):
@@ -536,7 +543,7 @@ def test_a_model_that_breaks_off_is_refused(textures: AnomalyDetector, tmp_path:
             AnomalyDetector.load(tmp_path / "model")
 
 
-@pytest.mark.parametrize("missing", ["config", "pixel_threshold", "names", "training"])
+@pytest.mark.parametrize("missing", ["config", "peak_parts", "names", "training"])
 def test_a_model_without_one_of_its_settings_is_refused(textures: AnomalyDetector, missing: str) -> None:
     meta, arrays = artifact.from_bytes(textures.to_bytes())
     kept = {key: value for key, value in meta.items() if key not in {missing, "format"}}
