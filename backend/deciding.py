@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
-from backend.dataset import Dataset, Task, image_uri, is_finished, is_judged
+from backend.dataset import Dataset, Task, changed_at, image_uri, is_finished, is_judged
 from backend.labels import LabelConfig
 from backend.naming import is_ours
 from backend.registry import ModelVersion
 from backend.settings import Settings
 
 Json = dict[str, Any]
+
+OPEN_TIME = timedelta(minutes=15)
+"""How long a task may be open in a browser. Label Studio refuses what people submit there once the prediction that
+they were shown is gone."""
 
 
 def why_train(
@@ -64,16 +70,38 @@ def trusted_of(dataset: Dataset) -> set[int]:
 
 
 def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
-    """Whether an unfinished task with a picture lacks its one prediction of `version`.
+    """Whether an unfinished task with a picture lacks a prediction of `version`.
 
     One that somebody has judged keeps what had been predicted before; other models' predictions do not matter.
     """
     if is_finished(task) or image_uri(task, config) is None:
         return False
-    ours = ours_of(task)
-    if len(ours) != 1:
-        return not (ours and is_judged(task))
-    return not is_judged(task) and (ours[0].get("model_version") != version or not ours[0].get("result"))
+    return not (ours_of(task) if is_judged(task) else _valid(task, version))
+
+
+def superseded(task: Task, version: str, now: datetime) -> list[Json]:
+    """Our predictions that one of `version` has replaced for so long that nobody is shown them any more.
+
+    Those of a task that somebody has judged are evidence and stay.
+    """
+    valid = _valid(task, version)
+    if not valid or is_finished(task) or is_judged(task):
+        return []
+    newest = max(valid, key=changed_at)
+    others = [prediction for prediction in ours_of(task) if prediction is not newest]
+    return others if others and now - datetime.fromisoformat(changed_at(newest)) >= OPEN_TIME else []
+
+
+def is_calm(tasks: Iterable[Task], now: datetime) -> bool:
+    """Whether people have annotated nothing for so long that no task is likely to be open."""
+    last = max((changed_at(item) for task in tasks for item in task.get("annotations") or ()), default="")
+    return not last or now - datetime.fromisoformat(last) >= OPEN_TIME
+
+
+def _valid(task: Task, version: str) -> list[Json]:
+    """The task's predictions of `version`, without those that say nothing."""
+    known = task.get("predictions") or ()
+    return [item for item in known if item.get("model_version") == version and item.get("result")]
 
 
 def ours_of(task: Task) -> list[Json]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from backend.dataset import Task, is_judged
-from backend.deciding import is_our_prediction, ours_of
+from backend.dataset import Task
+from backend.deciding import is_our_prediction, superseded
 from backend.errors import BackendError
 from backend.labels import LabelConfig
 from backend.results import prediction_result
@@ -30,10 +31,8 @@ def task_prediction(
     }
 
 
-def push(studio: Studio, project_id: int, tasks: Sequence[Task], predictions: Sequence[Json]) -> None:
-    """Replaces our old predictions of tasks that nobody has judged; those of judged ones stay as evidence."""
-    ready = {row["task"] for row in predictions}
-    _delete_outdated(studio, project_id, [task for task in tasks if task["id"] in ready and not is_judged(task)])
+def push(studio: Studio, project_id: int, predictions: Sequence[Json]) -> None:
+    """Stores predictions beside those that are there: people may have a task open, and submit what began from one."""
     if not predictions:
         return
     created = studio.import_predictions(project_id, predictions)
@@ -44,13 +43,26 @@ def push(studio: Studio, project_id: int, tasks: Sequence[Task], predictions: Se
         )
 
 
-def _delete_outdated(studio: Studio, project_id: int, tasks: Sequence[Task]) -> None:
-    """Deletes our predictions: those of many tasks at once, but one by one beside predictions of other models."""
-    alone = [
-        task["id"] for task in tasks if task.get("predictions") and all(map(is_our_prediction, task["predictions"]))
-    ]
+def tidy(studio: Studio, project_id: int, tasks: Sequence[Task], version: str, now: datetime) -> dict[int, list[Json]]:
+    """Deletes superseded predictions; by task, those that are left.
+
+    Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models'.
+    """
+    old = {task["id"]: superseded(task, version, now) for task in tasks}
+    left = {
+        task["id"]: [row for row in task["predictions"] if row not in old[task["id"]]]
+        for task in tasks
+        if old[task["id"]]
+    }
+    alone = {task_id: rows for task_id, rows in left.items() if all(map(is_our_prediction, rows))}
     if alone:
-        studio.delete_predictions(project_id, alone)
-    for task in tasks:
-        for prediction in ours_of(task) if task["id"] not in alone else ():
+        studio.delete_predictions(project_id, list(alone))
+        push(studio, project_id, [_again(task_id, row) for task_id, rows in alone.items() for row in rows])
+    for task_id in left.keys() - alone.keys():
+        for prediction in old[task_id]:
             studio.delete_prediction(prediction["id"])
+    return left
+
+
+def _again(task_id: int, prediction: Json) -> Json:
+    return {"task": task_id} | {name: prediction[name] for name in ("result", "score", "model_version")}

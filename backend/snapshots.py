@@ -14,7 +14,7 @@ import gzip
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -22,7 +22,6 @@ from uuid import uuid4
 from backend.cutting import Cut
 from backend.dataset import Task
 from backend.errors import StoreUnwritable
-from backend.registry import now
 from backend.store import Json, Store
 from backend.studio import PAGE_SIZE, Counts, Studio
 
@@ -77,13 +76,12 @@ class Snapshots:
             self._keep(project_id, found, blocks)
         return [found.tasks[task_id] for task_id in sorted(found.tasks)]
 
-    def note_pushed(self, project_id: int, cut: Cut, predictions: Sequence[Json]) -> None:
-        """Keeps what was pushed, each the one prediction that its task has now."""
-        at = now()
-        made = {row["task"]: cut.prediction(row | {"created_at": at}) for row in predictions}
+    def note_predictions(self, project_id: int, cut: Cut, predictions: Mapping[int, Sequence[Json]]) -> None:
+        """Keeps what was pushed: by task, all predictions that it has now."""
+        known = {task_id: [cut.prediction(row) for row in rows] for task_id, rows in predictions.items()}
         name = f"{PUSHED}{time.time_ns()}-{uuid4().hex}.json"
         try:
-            self._store.write_json({"cut": cut.name, "made": made}, project_id, FOLDER, name)
+            self._store.write_json({"cut": cut.name, "known": known}, project_id, FOLDER, name)
         except StoreUnwritable as error:
             log.warning("project %s: %s; the next look takes longer", project_id, error)
 
@@ -154,10 +152,10 @@ class Snapshots:
         return Snapshot(cut.name, asked_at, kept["read_at"], kept["seconds"], tasks)
 
     def _pushed(self, project_id: int, cut: Cut, blocks: Iterable[str]) -> Tasks:
-        """By task, what workers have pushed: the predictions that it has now. blocks: the oldest first."""
+        """By task, the predictions that it has now, since workers have pushed some. blocks: the oldest first."""
         read = [self._store.read_json(project_id, FOLDER, name) or {} for name in blocks]
-        made = [block["made"] for block in read if block.get("cut") == cut.name]
-        return {int(key): {"predictions": [row]} for block in made for key, row in block.items()}
+        known = [block.get("known", {}) for block in read if block.get("cut") == cut.name]  # early releases wrote none
+        return {int(key): {"predictions": rows} for block in known for key, rows in block.items()}
 
     def _keep(self, project_id: int, found: Snapshot, blocks: Iterable[str]) -> None:
         content = {

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from backend.areas import DrawnArea, drawn_area
@@ -15,7 +16,7 @@ from backend.comparing import changes
 from backend.connection import Connection
 from backend.cutting import Cut
 from backend.dataset import Dataset, Task, build_dataset, image_uri
-from backend.deciding import needs_prediction, trusted_of, why_train
+from backend.deciding import is_calm, needs_prediction, superseded, trusted_of, why_train
 from backend.drift import drift, newest_predictions
 from backend.errors import UnknownVersion
 from backend.labels import LabelConfig
@@ -23,7 +24,7 @@ from backend.learning import Learner
 from backend.leaving import find_project, is_connected
 from backend.logs import about
 from backend.pictures import Pictures
-from backend.pushing import push, task_prediction
+from backend.pushing import push, task_prediction, tidy
 from backend.recipes import detector_config, learning_recipe, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
 from backend.review import Case, held_out_cases, report, worse_on_test
@@ -71,7 +72,7 @@ class Trainer:
         self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
     def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int] | None:
-        """Brings the project up to date with its labels; returns the tasks that need a prediction.
+        """Brings the project up to date with its labels; returns the tasks whose predictions are due.
 
         None where Label Studio has no such project and nothing is kept of it.
 
@@ -115,17 +116,21 @@ class Trainer:
             self._board.post(project_id, advice=about_parts)
         check()
         self._connection.announce(project, backends, current.name)
-        return [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
+        due = [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
+        at = self._now()
+        old = [task["id"] for task in tasks if superseded(task, current.name, at)] if is_calm(tasks, at) else []
+        return due + old
 
     def backfill(
         self, project_id: int, version: str, task_ids: Sequence[int], *, check: Callable[[], None] = _always
     ) -> None:
-        """Pushes predictions of `version` to those of the tasks that still lack them."""
+        """Pushes predictions of `version` to those of the tasks that still lack them, and deletes superseded ones."""
         if self._registry.current(project_id) != version:
             return  # superseded; the newer version has its own backfill
         config = self._settings.label_config(self._studio.project(project_id)["label_config"])
         detector = self._registry.detector(project_id, version)
-        tasks = [task for task in self._studio.tasks(project_id, task_ids) if needs_prediction(task, config, version)]
+        found = list(self._studio.tasks(project_id, task_ids))
+        tasks = [task for task in found if needs_prediction(task, config, version)]
         places = [(str(image_uri(task, config)), task["id"]) for task in tasks]
         predictions: list[Json] = []
         failed: dict[int, tuple[str, str]] = {}
@@ -137,8 +142,11 @@ class Trainer:
         self._board.note_pictures(project_id, failed, solved=[row["task"] for row in predictions])
         check()
         if self._registry.current(project_id) == version:
-            push(self._studio, project_id, tasks, predictions)
-            self._snapshots.note_pushed(project_id, self._cut(config), predictions)
+            push(self._studio, project_id, predictions)
+            before = {task["id"]: task.get("predictions") or [] for task in tasks}
+            pushed = {row["task"]: [*before[row["task"]], row | {"created_at": now()}] for row in predictions}
+            left = tidy(self._studio, project_id, found, version, self._now())
+            self._snapshots.note_predictions(project_id, self._cut(config), pushed | left)
 
     def look_again(self, project_id: int) -> None:
         """Takes in the predictions that were pushed: the newest pictures, drift, and which to judge next."""
@@ -178,6 +186,10 @@ class Trainer:
             if len(suggested) < min(SHOWN, len(places)):
                 suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
+
+    def _now(self) -> datetime:
+        """Label Studio's time, by which predictions and annotations are dated; ours where it tells none."""
+        return self._studio.clock or datetime.now(UTC)
 
     def _cut(self, config: LabelConfig) -> Cut:
         return Cut(config, self._settings.group_key)

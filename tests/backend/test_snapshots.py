@@ -41,6 +41,6 @@ def test_of_all_that_was_pushed_the_newest_counts(label_studio: FakeLabelStudio,
         for version in ("v1", "v2"):
             row = {"task": task_id, "result": [], "score": 0.5, "model_version": version}
             label_studio.tasks[task_id]["predictions"] = [row]
-            looker.note_pushed(PROJECT, CUT, [row])
+            looker.note_predictions(PROJECT, CUT, {task_id: [row]})
     found = looker.look(PROJECT, CUT)
     assert {prediction["model_version"] for task in found for prediction in task["predictions"]} == {"v2"}

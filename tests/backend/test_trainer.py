@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from backend import configs
 from backend.comparing import changes
+from backend.deciding import OPEN_TIME
 from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
@@ -31,6 +33,7 @@ class FakeStudio:
         self.titles: dict[int, str] = {}
         self.renamed: list[str] = []
         self.pushed: list[int] = []
+        self.imported: list[dict[str, Any]] = []
         self.emptied: list[int] = []
         self.deleted: list[int] = []
         self.clock = None
@@ -59,6 +62,7 @@ class FakeStudio:
 
     def import_predictions(self, project_id: int, predictions: Sequence[dict[str, Any]]) -> int:
         self.pushed += [row["task"] for row in predictions]
+        self.imported += predictions
         return len(predictions)
 
     def delete_predictions(self, project_id: int, task_ids: Sequence[int]) -> None:
@@ -320,8 +324,33 @@ def test_predictions_of_other_models_and_of_judged_tasks_are_left_alone(
     due = trainer.sync(PROJECT)
     trainer.backfill(PROJECT, str(services.registry.current(PROJECT)), due)
     assert sorted(studio.pushed) == [7, 8, 9, 10]
-    assert studio.emptied == [7]
+    assert (studio.emptied, studio.deleted) == ([], [])  # people may have them open
+
+
+def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    version = str(services.registry.current(PROJECT))
+    ours = [{"from_name": "verdict", "value": {"choices": ["normal"]}}]
+
+    def wait_with_both(task_id: int, made_at: datetime) -> None:
+        studio.wait_with(task_id, id=10 * task_id, model_version="normal-5-0000aaaa", score=0.9)
+        fresh = {"id": 10 * task_id + 1, "model_version": version, "score": 0.2, "result": ours}
+        studio.labelled[-1]["predictions"].append(fresh | {"created_at": made_at.isoformat()})
+
+    at = datetime.now(UTC)
+    for task_id, made_at in ((7, at), (8, at - OPEN_TIME), (9, at - OPEN_TIME)):
+        wait_with_both(task_id, made_at)
+    studio.labelled[-1]["predictions"].append({"id": 95, "model_version": "customers-own-yolo", "result": []})
+    due = trainer.sync(PROJECT)
+    assert due == [8, 9]
+    trainer.backfill(PROJECT, version, due)
+    assert studio.emptied == [8]
+    assert studio.imported == [{"task": 8, "result": ours, "score": 0.2, "model_version": version}]
     assert studio.deleted == [90]
+    studio.labelled[0]["annotations"][0]["updated_at"] = at.isoformat()  # somebody is at work
+    assert trainer.sync(PROJECT) == []
 
 
 def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: FakeStudio, services: Services) -> None:

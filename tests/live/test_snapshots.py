@@ -203,7 +203,7 @@ def test_what_the_backfill_pushed_is_known_without_asking(project: Project) -> N
     found, _ = project.look()
     for part in (slice(0, 50), slice(50, None)):
         rows = project.predict(lacking(found)[part])
-        project.looker.note_pushed(project.id, CUT, rows)
+        project.looker.note_predictions(project.id, CUT, {row["task"]: [row] for row in rows})
     found, read = project.look()
     assert read == 0
     assert lacking(found) == []
