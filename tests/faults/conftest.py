@@ -112,14 +112,14 @@ class Fleet:
         return self._start("work", name, settings)
 
     def settle(self, server: Server, reached: Callable[[str], bool] = bool) -> str:
-        """Waits until every unfinished task has its one prediction of the version in charge, and returns that.
+        """Waits until every unfinished task has one prediction of the version in charge, and returns that.
 
         reached: whether it is a version that is waited for.
         """
 
         def settled() -> str:
             version = server.version()
-            done = version != UNTRAINED and all(made == [version] for made in self.studio.versions())
+            done = version != UNTRAINED and all(made.count(version) == 1 for made in self.studio.versions())
             return version if done and reached(version) and not server.status()["pending"] else ""
 
         return str(eventually(settled, f"a new version everywhere\n{self.log('worker')[-3000:]}\n"))

@@ -114,7 +114,7 @@ def test_workers_die_while_a_version_replaces_another(fleet: Fleet, studio: Fake
     with studio.holding("POST /api/projects/4/import") as pushing:
         worker = fleet.worker()
         pushing.wait()
-        assert [] in studio.versions()
+        assert [first] in studio.versions()  # people may have these tasks open
         worker.kill()
         fleet.worker()
         second = fleet.settle(server, lambda version: version != first)
