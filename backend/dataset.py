@@ -188,10 +188,10 @@ def _dispute(task: Task, uri: str, voices: Sequence[dict[str, Any]], config: Lab
 
 
 def _voices(task: Task, config: LabelConfig) -> list[dict[str, Any]]:
-    """Each annotator's last changed submitted annotation that has a verdict."""
+    """Each annotator's submitted annotation that has a verdict: the ground truth, otherwise the one changed last."""
     newest: dict[Any, dict[str, Any]] = {}
     annotations = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
-    for annotation in sorted(annotations, key=changed_at):
+    for annotation in sorted(annotations, key=lambda item: (bool(item.get("ground_truth")), changed_at(item))):
         if config.verdict_of(annotation.get("result") or ()) is not None:
             newest[annotator(annotation)] = annotation
     return list(newest.values())

@@ -55,6 +55,11 @@ def test_a_ground_truth_wins() -> None:
     assert verdicts(both) == ["abnormal"]
 
 
+def test_a_ground_truth_wins_over_later_annotations_of_the_same_person() -> None:
+    both = task(annotation("normal", ground_truth=True), annotation("abnormal", updated_at="2026-09-02T00:00:00Z"))
+    assert verdicts(both) == [Verdict.NORMAL]
+
+
 def test_those_who_disagree_put_the_task_aside() -> None:
     disputed = task(annotation("normal", completed_by=1), annotation("abnormal", completed_by={"id": 2}))
     dataset = build_dataset([disputed], CONFIG)
