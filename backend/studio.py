@@ -98,7 +98,7 @@ class Studio:
             filters = [*_changed(since), *_inside(after, between[1])]
             answer = self._page(project_id, filters, PAGE_SIZE, ids)
             yield from answer["tasks"]
-            if len(answer["tasks"]) >= answer["total"]:
+            if not answer["tasks"] or len(answer["tasks"]) >= answer["total"]:
                 return
             after = answer["tasks"][-1]["id"]
 
@@ -133,7 +133,12 @@ class Studio:
         )
 
     def delete_prediction(self, prediction_id: int) -> None:
-        self._call("DELETE", f"/api/predictions/{prediction_id}/")
+        """Deletes a prediction, unless it is gone already."""
+        try:
+            self._call("DELETE", f"/api/predictions/{prediction_id}/")
+        except StudioRefused as error:
+            if error.status != 404:
+                raise
 
     def projects(self) -> list[int]:
         """The ids of the projects that the token's owner sees, at most a thousand."""
