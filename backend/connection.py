@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from backend.naming import UNTRAINED
+from backend.naming import UNTRAINED, is_ours
 from backend.registry import Registry
 from backend.settings import WEBHOOK_HEADER, Settings
 from backend.studio import Studio
@@ -19,6 +19,11 @@ Json = dict[str, Any]
 def webhook_url(backend_url: str) -> str:
     """Where Label Studio sends events once a backend of this address is connected."""
     return f"{backend_url.rstrip('/')}/webhook"
+
+
+def our_backends(backends: Sequence[Json]) -> list[Json]:
+    """Without those that have told Label Studio another model's version; one that has told none may be this one."""
+    return [backend for backend in backends if not backend.get("model_version") or is_ours(backend["model_version"])]
 
 
 class Connection:

@@ -13,7 +13,7 @@ from backend.areas import DrawnArea, drawn_area
 from backend.board import Board
 from backend.choices import cheapest
 from backend.comparing import changes
-from backend.connection import Connection
+from backend.connection import Connection, our_backends
 from backend.cutting import Cut
 from backend.dataset import Dataset, Task, build_dataset, image_uri
 from backend.deciding import is_calm, needs_prediction, superseded, trusted_of, why_train
@@ -84,7 +84,7 @@ class Trainer:
         if project is None:
             self._pictures.cache.forget(project_id)
             return None
-        backends = self._studio.backends(project_id)  # asked once: Label Studio then calls each of them
+        backends = our_backends(self._studio.backends(project_id))  # asked once: Label Studio then calls each of them
         if not is_connected(self._studio, self._registry, project_id, known, backends):
             return []
         self._connection.sign_webhooks(project_id, backends)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
 from backend import configs
 from backend.comparing import changes
@@ -18,6 +19,7 @@ from backend.deciding import OPEN_TIME
 from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
+from backend.settings import WEBHOOK_HEADER
 from backend.training import Trainer
 from model.errors import NotEnoughNormals
 from tests.conftest import PROJECT, PictureServer
@@ -36,6 +38,7 @@ class FakeStudio:
         self.imported: list[dict[str, Any]] = []
         self.emptied: list[int] = []
         self.deleted: list[int] = []
+        self.hooks: list[dict[str, Any]] = []
         self.clock = None
 
     def label(self, task_id: int, verdict: str) -> None:
@@ -78,7 +81,13 @@ class FakeStudio:
         self.titles[backend["id"]] = title
 
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
-        return []
+        return self.hooks
+
+    def set_webhook_headers(self, webhook_id: int, headers: dict[str, str]) -> None:
+        next(hook for hook in self.hooks if hook["id"] == webhook_id)["headers"] = headers
+
+    def delete_webhook(self, webhook_id: int) -> None:
+        self.hooks = [hook for hook in self.hooks if hook["id"] != webhook_id]
 
     def set_model_version(self, project_id: int, version: str) -> None:
         self.renamed.append(version)
@@ -364,10 +373,37 @@ def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: 
         one["model_version"] = services.registry.current(PROJECT)
     trainer.sync(PROJECT, force=True)
     assert studio.titles == {1: services.registry.current(PROJECT)}
-    other["model_version"], ours["model_version"] = "sam-1", "sam-2"  # neither can be told to be this one
+    other["model_version"], ours["model_version"] = "sam-1", "sam-2"  # neither is this one
     studio.titles.clear()
     trainer.sync(PROJECT, force=True)
     assert studio.titles == {}
+
+
+def test_a_project_that_has_another_backend_instead_is_left_alone(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    studio.wait_with(7)
+    studio.connected = [{"id": 1, "url": "http://anomaly:9090", "title": "Anomaly", "model_version": "untrained"}]
+    studio.hooks = [{"id": n, "url": f"http://{host}/webhook"} for n, host in ((1, "anomaly:9090"), (2, "sam:9091"))]
+    assert trainer.sync(PROJECT) == [7]
+    studio.titles.clear()
+    studio.connected = [{"id": 2, "url": "http://sam:9091", "title": "SAM", "model_version": "sam-1"}]
+    assert trainer.sync(PROJECT, force=True) == []
+    assert studio.titles == {}
+    assert [hook["id"] for hook in studio.hooks] == [2]
+
+
+def test_the_webhook_of_another_backend_does_not_get_the_secret(studio: FakeStudio, services: Services) -> None:
+    studio.hooks = [{"id": n, "url": f"http://{host}/webhook"} for n, host in ((1, "sam:9091"), (2, "anomaly:9090"))]
+    studio.connected = [
+        {"id": 1, "url": "http://sam:9091", "model_version": "sam-1"},
+        {"id": 2, "url": "http://anomaly:9090", "model_version": "untrained"},
+    ]
+    studio.labelled.clear()
+    guarded = services.settings.model_copy(update={"webhook_secret": SecretStr("an-event-secret")})
+    trainer = Trainer(guarded, studio, services.registry, services.pictures, services.jobs.board)  # type: ignore[arg-type]
+    trainer.sync(PROJECT)
+    assert [hook.get("headers") for hook in studio.hooks] == [None, {WEBHOOK_HEADER: "an-event-secret"}]
 
 
 def test_pictures_that_cannot_be_used_are_told_of_while_their_task_is_there_with_that_address(
