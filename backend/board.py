@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
-FAULTS = (redis.RedisError, sqlite3.Error, OSError)
+QUEUE_FAULTS = (redis.RedisError, sqlite3.Error)
+FAULTS = (*QUEUE_FAULTS, OSError)
 MOST_PROBLEMS = 200
 PROGRESS_SECONDS = 0.25
 """Between two notes of how far a training is: each is a write, which servers that take an event wait for."""

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from huey import Huey, crontab
 
-from backend.board import FAULTS, Board, waiting_key
+from backend.board import FAULTS, QUEUE_FAULTS, Board, waiting_key
 from backend.errors import (
     BackendError,
     LeaseLost,
@@ -285,14 +285,19 @@ class Jobs:
                 try:
                     with about(version=self._registry.current(project_id)):
                         work(self._work(), lease)
-                    self.queue.delete(_failures_key(name))
-                except FAULTS:
+                    self._note_success(name, project_id)
+                except QUEUE_FAULTS:
                     raise
                 except Exception as error:
                     if self._may_be_repeated(name, project_id, error):
                         again(RETRY_SECONDS)
                     else:
                         give_up()
+
+    def _note_success(self, name: str, project_id: int) -> None:
+        """What had failed before and now went well is told no longer."""
+        if self.queue.get(_failures_key(name)) is not None:
+            self.board.post(project_id, error=None)
 
     def _may_be_repeated(self, name: str, project_id: int, error: Exception) -> bool:
         """Tells what went wrong, and whether another try soon can help; the reconcile is the last resort."""

@@ -421,3 +421,22 @@ def test_news_of_two_workers_do_not_undo_each_other(queued: Settings) -> None:
 def count(jobs: Jobs, run: str, name: str, number: int) -> None:
     jobs.board.post(4, **{name: number})
     jobs.board.count_backfill(4, run, 1)
+
+
+def test_a_fault_that_has_passed_is_told_no_longer(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.to_fill = [1]
+    trainer.backfill_faults = [StudioUnreachable("Label Studio does not answer")]
+    jobs = start(trainer)
+    jobs.request_sync(PROJECT)
+    eventually(lambda: trainer.looked_again)
+    eventually(lambda: not jobs.board.is_pending(PROJECT))
+    assert jobs.board.news(PROJECT).get("error") is None
+
+
+def test_a_fault_of_the_disk_is_not_taken_for_one_of_the_queue(start: Callable[[FakeTrainer], Jobs]) -> None:
+    trainer = FakeTrainer()
+    trainer.faults = [OSError("too many open files")]
+    jobs = start(trainer)
+    jobs.request_sync(PROJECT)
+    eventually(lambda: "unexpected fault (OSError)" in str(jobs.board.news(PROJECT).get("error")))
