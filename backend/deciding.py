@@ -76,15 +76,15 @@ def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
     """
     if is_finished(task) or image_uri(task, config) is None:
         return False
-    return not (ours_of(task) if is_judged(task) else _valid(task, version))
+    return not (ours_of(task) if is_judged(task) else _valid(task, config, version))
 
 
-def superseded(task: Task, version: str, now: datetime) -> list[Json]:
+def superseded(task: Task, config: LabelConfig, version: str, now: datetime) -> list[Json]:
     """Our predictions that one of `version` has replaced for so long that nobody is shown them any more.
 
     Those of a task that somebody has judged are evidence and stay.
     """
-    valid = _valid(task, version)
+    valid = _valid(task, config, version)
     if not valid or is_finished(task) or is_judged(task):
         return []
     newest = max(valid, key=changed_at)
@@ -98,10 +98,10 @@ def is_calm(tasks: Iterable[Task], now: datetime) -> bool:
     return not last or now - datetime.fromisoformat(last) >= OPEN_TIME
 
 
-def _valid(task: Task, version: str) -> list[Json]:
-    """The task's predictions of `version`, without those that say nothing."""
-    known = task.get("predictions") or ()
-    return [item for item in known if item.get("model_version") == version and item.get("result")]
+def _valid(task: Task, config: LabelConfig, version: str) -> list[Json]:
+    """The task's predictions of `version` that say something, in choices that the labelling config still has."""
+    known = [item for item in task.get("predictions") or () if item.get("model_version") == version]
+    return [item for item in known if config.verdict_of(item.get("result") or ()) is not None]
 
 
 def ours_of(task: Task) -> list[Json]:

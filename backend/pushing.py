@@ -43,12 +43,14 @@ def push(studio: Studio, project_id: int, predictions: Sequence[Json]) -> None:
         )
 
 
-def tidy(studio: Studio, project_id: int, tasks: Sequence[Task], version: str, now: datetime) -> dict[int, list[Json]]:
+def tidy(
+    studio: Studio, project_id: int, tasks: Sequence[Task], config: LabelConfig, version: str, now: datetime
+) -> dict[int, list[Json]]:
     """Deletes superseded predictions; by task, those that are left.
 
     Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models'.
     """
-    old = {task["id"]: superseded(task, version, now) for task in tasks}
+    old = {task["id"]: superseded(task, config, version, now) for task in tasks}
     left = {
         task["id"]: [row for row in task["predictions"] if row not in old[task["id"]]]
         for task in tasks

@@ -118,7 +118,7 @@ class Trainer:
         self._connection.announce(project, backends, current.name)
         due = [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
         at = self._now()
-        old = [task["id"] for task in tasks if superseded(task, current.name, at)] if is_calm(tasks, at) else []
+        old = [task["id"] for task in tasks if superseded(task, config, current.name, at)] if is_calm(tasks, at) else []
         return due + old
 
     def backfill(
@@ -145,7 +145,7 @@ class Trainer:
             push(self._studio, project_id, predictions)
             before = {task["id"]: task.get("predictions") or [] for task in tasks}
             pushed = {row["task"]: [*before[row["task"]], row | {"created_at": now()}] for row in predictions}
-            left = tidy(self._studio, project_id, found, version, self._now())
+            left = tidy(self._studio, project_id, found, config, version, self._now())
             self._snapshots.note_predictions(project_id, self._cut(config), pushed | left)
 
     def look_again(self, project_id: int) -> None:

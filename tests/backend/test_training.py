@@ -123,8 +123,8 @@ def test_a_versions_name_follows_from_its_content(settings: Settings) -> None:
 OLD, NEW, FOREIGN = "normal-5-00000001", "normal-6-00000002", "customers-own-yolo"
 
 
-def prediction(version: str, result: list[int] | None = None) -> dict[str, Any]:
-    return {"model_version": version, "result": [1] if result is None else result}
+def prediction(version: str, *choices: str) -> dict[str, Any]:
+    return {"model_version": version, "result": [{"from_name": "verdict", "value": {"choices": [*choices]}}]}
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,13 @@ def prediction(version: str, result: list[int] | None = None) -> dict[str, Any]:
     [
         ({"predictions": []}, True),
         ({"predictions": [prediction(OLD)]}, True),
-        ({"predictions": [prediction(NEW)]}, False),
-        ({"predictions": [prediction(NEW, [])]}, True),
-        ({"predictions": [prediction(OLD), prediction(NEW)]}, False),
-        ({"predictions": [prediction(NEW), prediction(NEW)]}, False),
+        ({"predictions": [prediction(NEW, "normal")]}, False),
+        ({"predictions": [prediction(NEW) | {"result": []}]}, True),
+        ({"predictions": [prediction(NEW, "renamed since")]}, True),
+        ({"predictions": [prediction(OLD), prediction(NEW, "normal")]}, False),
+        ({"predictions": [prediction(NEW, "normal"), prediction(NEW, "normal")]}, False),
         ({"predictions": [prediction(FOREIGN)]}, True),
-        ({"predictions": [prediction(FOREIGN), prediction(NEW)]}, False),
+        ({"predictions": [prediction(FOREIGN), prediction(NEW, "normal")]}, False),
         ({"predictions": [prediction(OLD)], "annotations": [{"id": 1}]}, False),
         ({"predictions": [prediction(OLD)], "annotations": [{"id": 1, "was_cancelled": True}]}, True),
         ({"predictions": [], "annotations": [{"id": 1}]}, True),
