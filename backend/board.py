@@ -28,6 +28,9 @@ FAULTS = (*QUEUE_FAULTS, OSError)
 MOST_PROBLEMS = 200
 PROGRESS_SECONDS = 0.25
 """Between two notes of how far a training is: each is a write, which servers that take an event wait for."""
+WORKER = "worker"
+WORKER_SECONDS = 60.0
+"""Workers tell every few seconds that they are there."""
 ENTRIES = (
     "abnormals advice area_task disputed error held_out last_training normals normals_needed progress suggested"
     " syncing tasks title training_normals updated_at without_image"
@@ -54,6 +57,15 @@ class Board:
         asked = self._read(waiting_key(project_id)) is not None
         news = self.news(project_id)  # read last: a job says that it works before it takes the request away
         return asked or bool(news.get("syncing") or news.get("progress") or news.get("backfill"))
+
+    def note_worker(self) -> None:
+        """Tells that a worker is there."""
+        self._queue.put(WORKER, time.time())
+
+    def lacks_worker(self, project_id: int) -> bool:
+        """Whether work waits, and no worker has been seen since it was asked for. Raises QueueUnreachable."""
+        asked, seen = self._read(waiting_key(project_id)), self._read(WORKER) or 0.0
+        return asked is not None and all(abs(time.time() - at) > WORKER_SECONDS for at in (asked, seen))
 
     def post(self, project_id: int, **news: Any) -> None:
         """Adds or replaces entries. Each has a place of its own, so that workers do not undo each other's news."""

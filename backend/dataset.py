@@ -21,6 +21,7 @@ from model.splits import Split, split_of
 Task = dict[str, Any]
 
 HOLD_OUT_FROM = 20
+FEWEST_LEFT = 10
 NAMED = "group "
 
 
@@ -89,8 +90,12 @@ class Dataset:
 
     @property
     def holds_out(self) -> bool:
-        """Whether there are normal pictures enough to keep some for testing; until then all are trained on."""
-        return len(self.normals) >= HOLD_OUT_FROM
+        """Whether there are normal pictures enough to keep some for testing; until then all are trained on.
+
+        Those of parts that have abnormal pictures too are all kept: enough others must be left.
+        """
+        left = sum(image.split is Split.TRAIN for image in self.normals)
+        return len(self.normals) >= HOLD_OUT_FROM and left >= FEWEST_LEFT
 
     @property
     def training(self) -> tuple[LabelledImage, ...]:

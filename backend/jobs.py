@@ -133,6 +133,7 @@ class Jobs:
     def look_after(self) -> None:
         """Finds work that was lost: with a worker that died, or with a queue that was away or has forgotten."""
         try:
+            self.board.note_worker()
             lost = self.leases.abandoned()
             if self.queue.put_if_empty("alive", True) or self._missed:
                 lost |= set(self._registry.projects())

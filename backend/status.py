@@ -12,6 +12,11 @@ from backend.suggesting import SHOWN
 
 Json = dict[str, Any]
 
+NO_WORKER = {
+    False: "No worker has been seen for a minute, and work waits: start one, label-studio-anomaly worker.",
+    True: "The server's worker has not been seen for a minute, and work waits: start the server again.",
+}
+
 
 def project_status(project_id: int, parts: Services) -> Json:
     """State, numbers, progress and problems of a project, and one sentence on what to do next."""
@@ -19,19 +24,19 @@ def project_status(project_id: int, parts: Services) -> Json:
     name, version = registry.current(project_id), registry.in_charge(project_id)
     try:
         news, problems, pending = board.news(project_id), board.problems(project_id), board.is_pending(project_id)
-        queue_fault = None
-    except QueueUnreachable as fault:
-        news, problems, pending, queue_fault = {}, [], False, str(fault)
+        fault = NO_WORKER[settings.embedded] if board.lacks_worker(project_id) else None
+    except QueueUnreachable as error:
+        news, problems, pending, fault = {}, [], False, str(error)
     needed = news.get("normals_needed", 0 if name else settings.min_normals)
-    error = queue_fault or news.get("error")
-    state = _state(version, news, error)
+    told = fault or news.get("error")
+    state = _state(version, news, told)
     return {
         "project_id": project_id,
         "title": news.get("title"),
         "state": state,
-        "message": _message(state, name, version, news, needed, error),
+        "message": _message(state, name, version, news, needed, told),
         "advice": news.get("advice"),
-        "error": error,
+        "error": told,
         "model_version": name,
         "provisional": version.provisional if version else None,
         "model_normals": version.normals if version else 0,

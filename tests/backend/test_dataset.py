@@ -158,6 +158,18 @@ def test_with_enough_some_are_kept_apart_for_good() -> None:
     assert {image.split for image in larger.labelled} == set(Split)
 
 
+def test_where_nearly_every_part_has_an_abnormal_picture_all_normal_ones_are_trained_on() -> None:
+    def of_part(number: int, name: str) -> Task:
+        return task(annotation(name), data={"image": f"/{number}.jpg", "serial": number // 4}, id=number)
+
+    mixed = [of_part(number, "normal" if number % 4 else "abnormal") for number in range(40)]
+    assert len(build_dataset(mixed, CONFIG, "serial").training) == 30
+    more = [of_part(number, "normal") for number in range(40, 120)]
+    grown = build_dataset([*mixed, *more], CONFIG, "serial")
+    assert 10 <= len(grown.training) < 80
+    assert all(image.task_id >= 40 for image in grown.training)
+
+
 def test_pictures_of_one_part_stay_on_one_side() -> None:
     def of_part(number: int, name: str) -> Task:
         return task(annotation(name), data={"image": f"/{number}.jpg", "serial": number // 4})

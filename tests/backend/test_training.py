@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +235,22 @@ def test_the_list_to_check_again_begins_with_the_strangest_and_leaves_out_what_p
 
     assert listed(set()) == [strangest, second]
     assert listed({strangest})[0] == second
+
+
+def test_work_that_waits_for_want_of_a_worker_is_told(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(later: float) -> tuple[str, str | None]:
+        monkeypatch.setattr("backend.board.time.time", lambda: at + later)
+        status = project_status(PROJECT, services)
+        return status["state"], status["error"]
+
+    at = time.time()
+    assert told(600) == told(0) == ("waiting", None)
+    services.jobs.request_sync(PROJECT)
+    assert told(5) == ("waiting", None)
+    state, error = told(120)
+    assert (state, str(error)[:43]) == ("error", "The server's worker has not been seen for a")
+    services.jobs.look_after()  # as a worker does
+    assert told(125) == ("waiting", None)
 
 
 def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:
