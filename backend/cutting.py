@@ -13,6 +13,9 @@ from backend.task_data import keys
 
 Json = dict[str, Any]
 
+FORM = 2
+"""Counts up when other things are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -25,7 +28,7 @@ class Cut:
     def name(self) -> str:
         """Changes with whatever decides what is kept."""
         config = self.config
-        parts = repr((config.image_value, config.choices, config.roi, config.ignore, self.group_key))
+        parts = repr((FORM, config.image_value, config.choices, config.roi, config.ignore, self.group_key))
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def task(self, task: Task) -> Task:
@@ -57,4 +60,7 @@ class Cut:
         chosen = [item for item in items if item.get("from_name") == name]
         if not chosen:
             return [{}] if items else []
-        return [{"from_name": name, "value": {"choices": (item.get("value") or {}).get("choices")}} for item in chosen]
+        return [
+            {"id": item.get("id"), "from_name": name, "value": {"choices": (item.get("value") or {}).get("choices")}}
+            for item in chosen
+        ]

@@ -99,9 +99,9 @@ def is_calm(tasks: Iterable[Task], now: datetime) -> bool:
 
 
 def _valid(task: Task, config: LabelConfig, version: str) -> list[Json]:
-    """The task's predictions of `version` that say something, in choices that the labelling config still has."""
+    """The task's predictions of `version` that fill what the labelling config has now."""
     known = [item for item in task.get("predictions") or () if item.get("model_version") == version]
-    return [item for item in known if config.verdict_of(item.get("result") or ()) is not None]
+    return [item for item in known if any(row.get("id") == config.verdict_id for row in item.get("result") or ())]
 
 
 def ours_of(task: Task) -> list[Json]:

@@ -6,6 +6,7 @@ the usual names or under names given by NORMAL_LABELS and ABNORMAL_LABELS.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,12 @@ class LabelConfig:
     extras: tuple[Control, ...]
     roi: tuple[tuple[str, str], ...] = ()
     ignore: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def verdict_id(self) -> str:
+        """The id that a prediction's verdict has: another once the config takes other things from predictions."""
+        taken = repr((self.choices, self.normal[0], self.abnormal[0], self.extras))
+        return f"verdict-{hashlib.sha256(taken.encode()).hexdigest()[:8]}"
 
     def verdict_of(self, result: Iterable[dict[str, Any]]) -> Verdict | None:
         """The verdict that an annotation's or prediction's result expresses; None if it has none or two."""

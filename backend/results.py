@@ -19,7 +19,7 @@ def prediction_result(prediction: Prediction, config: LabelConfig) -> list[Resul
     """The verdict, then whatever else the config takes: places, score, reason."""
     names = config.normal if prediction.verdict is Verdict.NORMAL else config.abnormal
     verdict = {
-        "id": "verdict",
+        "id": config.verdict_id,
         "from_name": config.choices,
         "to_name": config.image,
         "type": "choices",

@@ -341,7 +341,8 @@ def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
 ) -> None:
     trainer.sync(PROJECT)
     version = str(services.registry.current(PROJECT))
-    ours = [{"from_name": "verdict", "value": {"choices": ["normal"]}}]
+    filled = services.settings.label_config(studio.label_config).verdict_id
+    ours = [{"id": filled, "from_name": "verdict", "value": {"choices": ["normal"]}}]
 
     def wait_with_both(task_id: int, made_at: datetime) -> None:
         studio.wait_with(task_id, id=10 * task_id, model_version="normal-5-0000aaaa", score=0.9)

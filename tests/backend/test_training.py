@@ -12,7 +12,7 @@ import pytest
 
 from backend.dataset import Dataset, Dispute, LabelledImage, Prior
 from backend.deciding import needs_prediction, why_train
-from backend.labels import EXAMPLE_CONFIG, parse_config
+from backend.labels import EXAMPLE_CONFIG, LabelConfig, parse_config
 from backend.naming import is_ours
 from backend.pictures import Pictures
 from backend.recipes import detector_config, recipe, version_name
@@ -27,6 +27,7 @@ from model.splits import Split
 from tests.conftest import PROJECT, PictureServer, make_version
 
 CONFIG = parse_config(EXAMPLE_CONFIG)
+SCORE = '<Number name="score" toName="image"/></View>'
 
 
 def image(task_id: int, verdict: str = "normal", split: Split = Split.TRAIN, **known: Any) -> LabelledImage:
@@ -124,8 +125,14 @@ def test_a_versions_name_follows_from_its_content(settings: Settings) -> None:
 OLD, NEW, FOREIGN = "normal-5-00000001", "normal-6-00000002", "customers-own-yolo"
 
 
-def prediction(version: str, *choices: str) -> dict[str, Any]:
-    return {"model_version": version, "result": [{"from_name": "verdict", "value": {"choices": [*choices]}}]}
+def prediction(version: str, *choices: str, filled: LabelConfig = CONFIG) -> dict[str, Any]:
+    verdict = {"id": filled.verdict_id, "from_name": filled.choices, "value": {"choices": [*choices]}}
+    return {"model_version": version, "result": [verdict]}
+
+
+def changed_config(old: str, new: str) -> LabelConfig:
+    """The usual one, once people have changed it."""
+    return parse_config(EXAMPLE_CONFIG.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,9 @@ def prediction(version: str, *choices: str) -> dict[str, Any]:
         ({"predictions": [prediction(OLD)]}, True),
         ({"predictions": [prediction(NEW, "normal")]}, False),
         ({"predictions": [prediction(NEW) | {"result": []}]}, True),
-        ({"predictions": [prediction(NEW, "renamed since")]}, True),
+        ({"predictions": [prediction(NEW, "good", filled=changed_config('"normal"', '"good"'))]}, True),
+        ({"predictions": [prediction(NEW, "normal", filled=changed_config("</View>", SCORE))]}, True),
+        ({"predictions": [prediction(NEW, "normal", filled=changed_config("</View>", "<Header/></View>"))]}, False),
         ({"predictions": [prediction(OLD), prediction(NEW, "normal")]}, False),
         ({"predictions": [prediction(NEW, "normal"), prediction(NEW, "normal")]}, False),
         ({"predictions": [prediction(FOREIGN)]}, True),

@@ -28,6 +28,7 @@ VERSION = "normal-5-00000001"
 TASKS = 120
 PART = 25
 NORMAL = {"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["normal"]}}
+PREDICTED = NORMAL | {"id": CUT.config.verdict_id}
 ABNORMAL = NORMAL | {"value": {"choices": ["abnormal"]}}
 
 Json = dict[str, Any]
@@ -83,7 +84,7 @@ class Project:
 
     def predict(self, ids: list[int]) -> list[Json]:
         """Stores predictions as our own backfill does."""
-        rows = [{"task": task_id, "result": [NORMAL], "score": 0.3, "model_version": VERSION} for task_id in ids]
+        rows = [{"task": task_id, "result": [PREDICTED], "score": 0.3, "model_version": VERSION} for task_id in ids]
         assert self.studio.import_predictions(self.id, rows) == len(ids)
         return rows
 
