@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource, ImageSources, pictures_in, read_size
 from model.memory_bank import MemoryBank
-from model.parts import places, shown_parts
+from model.parts import guessed, places, shown_parts
 from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
@@ -231,7 +230,7 @@ class AnomalyDetector:
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
             parts=tuple(shown[index] for index in kept),
-            guessed=_guessed([shown[index] for index in kept], [named[index] for index in kept]),
+            guessed=guessed([shown[index] for index in kept], [named[index] for index in kept]),
             training=tuple(
                 TrainingImage(name, float(score), bool(suspect))
                 for name, score, suspect in zip(names, scores, doubtful, strict=True)
@@ -537,12 +536,6 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         training=tuple(TrainingImage(**image) for image in meta["training"]),
         weights=meta.get("weights"),
     )
-
-
-def _guessed(shown: Sequence[int], named: Sequence[str | None]) -> int:
-    """How many of the unnamed pictures share their part."""
-    pictures = Counter(shown)
-    return sum(name is None and pictures[part] > 1 for part, name in zip(shown, named, strict=True))
 
 
 def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:

