@@ -109,17 +109,13 @@ class Trainer:
         elif current:
             self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
         self._suggest(project_id, tasks, dataset, config, wanted, current)
+        detector = self._registry.detector(project_id, current.name) if current else None
+        self._board.post(project_id, advice=_advice(dataset, detector))
         if current is None:
             return []
-        about_parts = _advice_on_parts(self._registry.detector(project_id, current.name))
-        if about_parts:
-            self._board.post(project_id, advice=about_parts)
         check()
         self._connection.announce(project, backends, current.name)
-        due = [task["id"] for task in tasks if needs_prediction(task, config, current.name)]
-        at = self._now()
-        old = [task["id"] for task in tasks if superseded(task, config, current.name, at)] if is_calm(tasks, at) else []
-        return due + old
+        return self._due(tasks, config, current.name)
 
     def backfill(
         self, project_id: int, version: str, task_ids: Sequence[int], *, check: Callable[[], None] = _always
@@ -187,6 +183,14 @@ class Trainer:
                 suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
 
+    def _due(self, tasks: Sequence[Task], config: LabelConfig, version: str) -> list[int]:
+        """The tasks that lack a prediction, and once nobody is at work those whose older ones can go."""
+        lacking = [task["id"] for task in tasks if needs_prediction(task, config, version)]
+        at = self._now()
+        if not is_calm(tasks, at):
+            return lacking
+        return lacking + [task["id"] for task in tasks if superseded(task, config, version, at)]
+
     def _now(self) -> datetime:
         """Label Studio's time, by which predictions and annotations are dated; ours where it tells none."""
         return self._studio.clock or datetime.now(UTC)
@@ -218,7 +222,6 @@ class Trainer:
             without_image=list(dataset.without_image)[:200],
             area_task=drawn.task_id if drawn else None,
             error=None,
-            advice=_advice(dataset),
         )
 
     def _train(
@@ -336,15 +339,12 @@ def _outcome(version: ModelVersion, why: str, result: str) -> Json:
     }
 
 
-def _advice(dataset: Dataset) -> str | None:
+def _advice(dataset: Dataset, detector: AnomalyDetector | None) -> str | None:
+    """What would make the verdicts better. detector: the one in charge."""
+    if detector and detector.seems_paired:
+        return PAIRED
+    if detector and detector.guessed:
+        return GUESSED.format(guessed=detector.guessed, learned=len(detector.calibration.scores))
     if len(dataset.training) > FEW_NORMALS:
         return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
-    return None
-
-
-def _advice_on_parts(detector: AnomalyDetector) -> str | None:
-    if detector.seems_paired:
-        return PAIRED
-    if detector.guessed:
-        return GUESSED.format(guessed=detector.guessed, learned=len(detector.calibration.scores))
     return None
