@@ -65,6 +65,7 @@ def network(count: int) -> Iterator[list[Host]]:
             _ip(f"netns add {host.name}")
             undo.callback(_ip, f"netns del {host.name}")
             _ip(f"link add {host.cable} type veth peer name eth0 netns {host.name}")
+            undo.callback(_ip, f"link del {host.cable}")  # else it goes with the last process on that machine
             _ip(f"link set {host.cable} master {BRIDGE} up")
             _ip(f"-n {host.name} addr add {host.address}/24 dev eth0")
             _ip(f"-n {host.name} link set eth0 up")
