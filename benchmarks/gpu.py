@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
-from benchmarks.speed import Speed, header, measure, warm_up
+from benchmarks.speed import header, measure, seconds_of, warm_up
 from model.backbone import BACKBONES, BATCHES_ON_GPU, PatchNetwork, load_backbone
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.devices import find_device
-from model.errors import AnomalyError, ImageUnreadable
+from model.errors import AnomalyError
 from model.evaluation import auroc
 
 BATCHES = (*BATCHES_ON_GPU, 128)
@@ -60,7 +61,7 @@ def main() -> None:
     print("\n" + "\n".join(header()))
     for data in data_sets:
         for place in ("cpu", str(device)):
-            for speed in phases(data, place):
+            for speed in measure(DetectorConfig(), data.normal, (300,), device=place):
                 print(speed.line(f"{data.name} on {place}"), flush=True)
 
 
@@ -118,7 +119,7 @@ def detector_line(data: DataSet, device: torch.device) -> str:
         config = DetectorConfig()
         detector = AnomalyDetector(config, embedder=config.embedder(device=place))
         warm_up(detector.embedder, learned)
-        fit = _seconds(lambda detector=detector: detector.fit(learned))  # type: ignore[misc]
+        fit = seconds_of(lambda detector=detector: detector.fit(learned))  # type: ignore[misc]
         scores, seconds = _judge(detector, judged)
         cells.append(f"{auroc(scores, abnormal):.3f} | {fit:.2f} | {len(judged) / seconds:.0f}")
         models.append((detector, scores))
@@ -131,12 +132,6 @@ def detector_line(data: DataSet, device: torch.device) -> str:
     return (
         f"| {data.name} | {len(learned)} | {' | '.join(cells)} | {most:.2%} | {flips} of {len(judged)} | {used:.0f} |"
     )
-
-
-def phases(data: DataSet, place: str) -> Iterator[Speed]:
-    """Where the time goes, as benchmarks.speed has it."""
-    config = DetectorConfig()
-    yield from measure(config, data.normal, (300,), device=place)
 
 
 def peak_arithmetic(device: torch.device, side: int = 8192) -> float:
@@ -167,21 +162,11 @@ def typical_seconds(work: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def _judge(detector: AnomalyDetector, pictures: Sequence[Path]) -> tuple[np.ndarray[Any, np.dtype[np.float64]], float]:
+def _judge(detector: AnomalyDetector, pictures: Sequence[Path]) -> tuple[NDArray[np.float64], float]:
     """Raw scores, and the seconds that judging took, from the files on."""
     started = time.perf_counter()
-    scores = []
-    for item in detector.predict_each(pictures):
-        if isinstance(item, ImageUnreadable):
-            raise item
-        scores.append(item.raw_score)
+    scores = [prediction.raw_score for prediction in detector.predict(pictures)]
     return np.array(scores), time.perf_counter() - started
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _table(head: str) -> str:

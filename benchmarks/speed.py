@@ -78,7 +78,7 @@ def measure(
         detector = AnomalyDetector(config, embedder=config.embedder(device=device))
         warm_up(detector.embedder, paths)
         phases = _learn(detector, paths[: min(count, len(paths) - 1)])
-        added = _seconds(lambda detector=detector: detector.extend(paths[-1:]))  # type: ignore[misc]
+        added = seconds_of(lambda detector=detector: detector.extend(paths[-1:]))  # type: ignore[misc]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield Speed(
             detector.config.image_size, len(detector.training) - 1, *phases, added, *_judge(detector, paths), peak
@@ -119,7 +119,7 @@ def _judge(detector: AnomalyDetector, paths: Sequence[Path]) -> tuple[float, flo
     return decode, network, search
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import count, islice, tee
 from pathlib import Path
 from typing import Any, Self
@@ -48,12 +49,12 @@ class TrainingImage:
     suspect: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Fitted:
     """Everything that training produces.
 
     peaks: float64 (n,), of each picture the highest place of its out-of-sample map. peak_parts: how many physical parts
-    those pictures show. pixel_threshold: what these support.
+    those pictures show.
     looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
     parts: the number of the physical part that each shows. guessed: how many count as one with another unasked.
     weights: the fingerprint of the network's; None in files of earlier releases.
@@ -63,13 +64,17 @@ class _Fitted:
     calibration: Calibration
     peaks: NDArray[np.float64]
     peak_parts: int
-    pixel_threshold: float
     looks: Tensor
     names: tuple[str, ...]
     parts: tuple[int, ...]
     training: tuple[TrainingImage, ...]
     guessed: int = 0
     weights: str | None = None
+
+    @cached_property
+    def pixel_threshold(self) -> float:
+        """Places above it are drawn: what the peaks support at the false-alarm rate."""
+        return supported_threshold(self.peaks, self.calibration.alarm_rate, self.peak_parts)
 
 
 class AnomalyDetector:
@@ -226,7 +231,6 @@ class AnomalyDetector:
             ),
             peaks=peaks,
             peak_parts=independent,
-            pixel_threshold=supported_threshold(peaks, self.config.alarm_rate, independent),
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
             parts=tuple(shown[index] for index in kept),
@@ -441,11 +445,7 @@ class AnomalyDetector:
         """As if it had been learned with another false-alarm rate, in (0, 1). Raises ValueError."""
         known = self._known
         other = AnomalyDetector(replace(self.config, alarm_rate=alarm_rate), embedder=self.embedder)
-        other._fitted = replace(
-            known,
-            calibration=replace(known.calibration, alarm_rate=alarm_rate),
-            pixel_threshold=supported_threshold(known.peaks, alarm_rate, known.peak_parts),
-        )
+        other._fitted = replace(known, calibration=replace(known.calibration, alarm_rate=alarm_rate))
         return other
 
     @property
@@ -528,7 +528,6 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         calibration=Calibration(arrays["scores"], config.alarm_rate, meta.get("parts")),
         peaks=arrays["peaks"],
         peak_parts=meta["peak_parts"],
-        pixel_threshold=supported_threshold(arrays["peaks"], config.alarm_rate, meta["peak_parts"]),
         looks=torch.from_numpy(arrays["looks"]),
         names=tuple(meta["names"]),
         parts=tuple(meta.get("owners", range(len(meta["names"])))),
