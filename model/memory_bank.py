@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from model.devices import CPU
 
 SELECTION_DIMS = 64
 POOL_FACTOR = 10
+LEADING = 512
+"""Rows among which the next ones are chosen at once: hundreds at a time, at the price of comparing each two of them."""
 SAME = 1e-6
 """Squared distance up to which patches are the same but for rounding, as a share of the largest squared length."""
 CHUNK = 512
@@ -122,7 +125,7 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
     """Indices of `size` rows, each the farthest from those before it: float32 (N, C) -> int64 (size,).
 
     Fewer where no more of them differ. Distances are taken after a random projection to SELECTION_DIMS, which keeps
-    them nearly (Johnson and Lindenstrauss, 1984). Nothing is asked of a GPU before the end.
+    them nearly (Johnson and Lindenstrauss, 1984).
     """
     (n, channels), device = patches.shape, patches.device
     if n <= size:
@@ -131,17 +134,40 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
     if channels > SELECTION_DIMS:
         projection = torch.randn(channels, SELECTION_DIMS, generator=generator) / SELECTION_DIMS**0.5
         points = patches @ projection.to(device)
-    squares = (points * points).sum(dim=1)
-    chosen = torch.empty(size, dtype=torch.int64, device=device)
-    chosen[0] = int(torch.randint(n, (1,), generator=generator))
-    nearest, reach = torch.full((n,), torch.inf, device=device), torch.full((size,), torch.inf, device=device)
-    for step in range(1, size):
-        newest = chosen[step - 1 : step]
-        distance = torch.addmv(squares + squares[newest], points, points[newest][0], alpha=-2)
-        torch.minimum(nearest, distance, out=nearest)
-        chosen[step] = nearest.argmax()
-        reach[step] = nearest.amax()
-    return chosen[: int((reach > SAME * squares.max()).sum())]
+    least = SAME * float((points * points).sum(dim=1).max())
+    nearest = torch.full((n,), torch.inf, device=device)
+    newest = torch.randint(n, (1,), generator=generator).to(device)
+    chosen = newest
+    while len(newest) and len(chosen) < size:
+        torch.minimum(nearest, _squared_distances(points, points[newest]).amin(dim=1), out=nearest)
+        newest = _next_farthest(points, nearest, size - len(chosen), least)
+        chosen = torch.cat([chosen, newest])
+    return chosen
+
+
+def _next_farthest(points: Tensor, nearest: Tensor, most: int, least: float) -> Tensor:
+    """The next rows to choose, in turn: of the LEADING farthest, until another row may be farther than they are.
+
+    Distances only fall while rows are chosen, so that the others need not be measured again for each of them.
+    nearest: float32 (N,), squared distance of each row to the nearest chosen one; rows within `least` are the same.
+    """
+    reach, leading = nearest.topk(min(LEADING, len(nearest)))
+    distances, between = reach.cpu().numpy(), _squared_distances(points[leading], points[leading]).cpu().numpy()
+    others = distances.min()
+    picked: list[int] = []
+    while len(picked) < most:
+        farthest = int(distances.argmax())
+        if distances[farthest] <= least or (picked and distances[farthest] < others):
+            break
+        picked.append(farthest)
+        np.minimum(distances, between[farthest], out=distances)
+    return leading[picked]
+
+
+def _squared_distances(points: Tensor, others: Tensor) -> Tensor:
+    """float32 (N, C), (K, C) -> (N, K)"""
+    lengths, squares = (points * points).sum(dim=1), (others * others).sum(dim=1)
+    return torch.addmm(squares[None], points, others.T, alpha=-2) + lengths[:, None]
 
 
 def _chunks(patches: Tensor) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.memory_bank import MemoryBank, build_bank, greedy_coreset
+from model.memory_bank import LEADING, MemoryBank, build_bank, greedy_coreset
 
 
 def points(n: int, channels: int = 100) -> torch.Tensor:
@@ -101,6 +101,15 @@ def test_chosen_patches_lie_farther_apart_than_any_patch_from_them(size: int) ->
     chosen = patches[greedy_coreset(patches, size, torch.Generator().manual_seed(0))]
     apart = torch.cdist(chosen, chosen) + torch.eye(size) * 1e9
     assert torch.cdist(patches, chosen).amin(dim=1).max() <= apart.min() + 1e-4
+
+
+def test_each_chosen_patch_was_the_farthest_in_its_turn() -> None:
+    patches = points(3 * LEADING, channels=8)
+    chosen = greedy_coreset(patches, LEADING, torch.Generator().manual_seed(0))
+    distances = torch.cdist(patches.double(), patches[chosen].double())
+    for turn in range(1, len(chosen)):
+        nearest = distances[:, :turn].amin(dim=1)
+        assert nearest[chosen[turn]] >= nearest.max() - 1e-4
 
 
 def test_a_far_patch_is_never_forgotten() -> None:
