@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     debounce_max_seconds: float = Field(60.0, ge=0)
     retrain_growth: float = Field(0.2, ge=0)
     reconcile_minutes: int = Field(10, ge=1, le=59)
-    backfill_chunk: int = Field(200, ge=1)
+    backfill_chunk: int = Field(200, ge=1, le=500)  # their ids travel in an address
 
     # Fetching pictures
     media_hosts: Names = ()

@@ -90,6 +90,7 @@ def test_settings_that_do_not_go_together_are_named_with_all_others(monkeypatch:
         ("PORT", "ninety", "must be a whole number"),
         ("IMAGE_SIZE", "10", "must be at least 64"),
         ("RECONCILE_MINUTES", "99", "must be at most 59"),
+        ("BACKFILL_CHUNK", "501", "must be at most 500"),
         ("CACHE_MAX_GB", "0", "must be more than 0"),
         ("ALARM_RATE", "5 %", "must be a number"),
         ("MEDIA_ALLOW_PRIVATE", "perhaps", "must be true or false"),

@@ -23,3 +23,11 @@ def test_tasks_that_are_deleted_between_their_count_and_their_page_are_none(
 ) -> None:
     monkeypatch.setattr(Studio, "_call", lambda *args, **known: {"total": 3, "tasks": []})
     assert list(Studio(picture_server.url, "").tasks(PROJECT)) == []
+
+
+def test_the_largest_block_of_a_backfill_fits_into_an_address_that_every_proxy_takes(
+    picture_server: PictureServer,
+) -> None:
+    with pytest.raises(StudioRefused):
+        list(Studio(picture_server.url, "").tasks(PROJECT, range(2_000_000_000, 2_000_000_500)))
+    assert len(picture_server.asked[0][0]) < 8_000  # nginx takes 8192
