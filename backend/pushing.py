@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.dataset import Task
 from backend.deciding import is_our_prediction, superseded
-from backend.errors import BackendError
+from backend.errors import BackendError, StudioRefused
 from backend.labels import LabelConfig
 from backend.results import prediction_result
 from backend.studio import Studio
@@ -35,12 +35,25 @@ def push(studio: Studio, project_id: int, predictions: Sequence[Json]) -> None:
     """Stores predictions beside those that are there: people may have a task open, and submit what began from one."""
     if not predictions:
         return
-    created = studio.import_predictions(project_id, predictions)
+    try:
+        created = studio.import_predictions(project_id, predictions)
+    except StudioRefused as error:
+        left = _of_tasks_that_are_there(studio, project_id, predictions)
+        if error.status != 400 or len(left) == len(predictions):
+            raise
+        push(studio, project_id, left)
+        return
     if created != len(predictions):
         raise BackendError(
             f"Label Studio stored {created} of {len(predictions)} predictions for project {project_id}: does the"
             " labelling config still fit?"
         )
+
+
+def _of_tasks_that_are_there(studio: Studio, project_id: int, predictions: Sequence[Json]) -> list[Json]:
+    """Because of one task that was deleted meanwhile Label Studio refuses the predictions of all."""
+    there = {task["id"] for task in studio.tasks(project_id, [row["task"] for row in predictions])}
+    return [row for row in predictions if row["task"] in there]
 
 
 def tidy(

@@ -53,6 +53,9 @@ class FakeStudio:
         data = {"image": f"/data/upload/{task_id}.jpg"}
         self.labelled.append({"id": task_id, "data": data, "predictions": predictions, "is_labeled": False})
 
+    def delete(self, *task_ids: int) -> None:
+        self.labelled = [task for task in self.labelled if task["id"] not in task_ids]
+
     def project(self, project_id: int) -> dict[str, Any]:
         return {
             "id": project_id,
@@ -64,6 +67,9 @@ class FakeStudio:
         return [task for task in self.labelled if ids is None or task["id"] in ids]
 
     def import_predictions(self, project_id: int, predictions: Sequence[dict[str, Any]]) -> int:
+        unknown = {row["task"] for row in predictions} - {task["id"] for task in self.labelled}
+        if unknown:
+            raise StudioRefused(f"tasks {unknown} are not in the project", 400)
         self.pushed += [row["task"] for row in predictions]
         self.imported += predictions
         return len(predictions)
@@ -460,6 +466,33 @@ def test_with_a_model_the_doubtful_pictures_are_suggested(
     studio.wait_with(11, model_version="another", score=0.5)
     trainer.sync(PROJECT)
     assert [row["task_id"] for row in services.jobs.board.suggested(PROJECT)] == [9, 8, 7]
+
+
+def test_a_task_that_is_deleted_while_it_is_judged_costs_no_other_its_prediction(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    for task_id in (7, 8, 9):
+        studio.wait_with(task_id)
+    trainer.sync(PROJECT)
+    version = str(services.registry.current(PROJECT))
+    trainer.backfill(PROJECT, version, [7, 8, 9], check=lambda: studio.delete(8))
+    assert studio.pushed == [7, 9]
+    trainer.backfill(PROJECT, version, [7, 9], check=lambda: studio.delete(7, 9))
+    assert studio.pushed == [7, 9]
+
+
+def test_a_refusal_for_another_reason_is_told(
+    trainer: Trainer, studio: FakeStudio, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.wait_with(7)
+    trainer.sync(PROJECT)
+
+    def refuse(*args: object) -> int:
+        raise StudioRefused("something else", 400)
+
+    monkeypatch.setattr(studio, "import_predictions", refuse)
+    with pytest.raises(StudioRefused, match="something else"):
+        trainer.backfill(PROJECT, str(services.registry.current(PROJECT)), [7])
 
 
 def test_what_was_pushed_is_taken_in_without_another_event(
