@@ -27,13 +27,14 @@ MOST_SECONDS = 20.0
 
 
 def open_places(tasks: Iterable[Task], config: LabelConfig) -> list[Place]:
-    """The pictures that nobody has judged yet."""
-    pictures = ((image_uri(task, config), task) for task in tasks if not is_finished(task))
+    """The pictures that nobody has judged yet, nor skipped: those Label Studio asks for once nothing else is left."""
+    untouched = (task for task in tasks if not is_finished(task) and not task.get("annotations"))
+    pictures = ((image_uri(task, config), task) for task in untouched)
     return [(uri, int(task["id"])) for uri, task in pictures if uri is not None]
 
 
 def still_open(suggested: Iterable[Json], tasks: Iterable[Task], config: LabelConfig) -> list[Json]:
-    """What was suggested and nobody has judged since."""
+    """What was suggested and nobody has judged or skipped since."""
     places = {task_id for _, task_id in open_places(tasks, config)}
     return [row for row in suggested if row["task_id"] in places]
 
