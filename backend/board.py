@@ -158,12 +158,17 @@ class Board:
         self._change_problems(project_id, lambda known: {key: row for key, row in known.items() if is_there(row)})
 
     def _change_problems(self, project_id: int, change: Callable[[Json], Json]) -> None:
+        key, serializer = _problems_key(project_id), self._queue.serializer
+
+        def changed(content: bytes | None) -> bytes:
+            rows = change(serializer.deserialize(content) if content else {}).items()
+            newest = sorted(rows, key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
+            return bytes(serializer.serialize(dict(newest)))
+
         try:
-            known: Json = self._queue.get(_problems_key(project_id), peek=True) or {}
-            changed = change(known)
-            if changed != known:
-                newest = sorted(changed.items(), key=lambda item: item[1]["at"])[-MOST_PROBLEMS:]
-                self._queue.put(_problems_key(project_id), dict(newest))
+            known: Json = self._queue.get(key, peek=True) or {}
+            if change(known) != known:
+                self._queue.storage.change(key, changed)
         except FAULTS as error:
             log.warning("project %s: the status cannot be saved: %s", project_id, error)
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from huey import Huey, PriorityRedisExpireHuey
+from huey import Huey
 from huey.registry import Message
 from huey.serializer import Serializer
-from huey.storage import SqliteStorage
+from huey.storage import PriorityRedisExpireStorage, SqliteStorage
 from redis import ConnectionPool
+from redis.client import Pipeline
 
 from backend.settings import Settings
 
 NAME = "label-studio-anomaly"
 RESPONSE_SECONDS = 3
+Change = Callable[[bytes | None], bytes]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,29 @@ class FileStorage(SqliteStorage):  # type: ignore[misc]
         connection.execute("pragma synchronous=normal")
         return connection
 
+    def change(self, key: str, change: Change) -> None:
+        """Replaces a value by what `change` makes of it; meanwhile no other process can change it."""
+        with self.db(commit=True) as cursor:
+            cursor.execute("select value from kv where queue = ? and key = ?", (self.name, key))
+            known = cursor.fetchone()
+            row = (self.name, key, change(known and known[0]))
+            cursor.execute("insert or replace into kv (queue, key, value) values (?, ?, ?)", row)
+
+
+class RedisStorage(PriorityRedisExpireStorage):  # type: ignore[misc]
+    """Serves any number of workers."""
+
+    def change(self, key: str, change: Change) -> None:
+        """Likewise; it begins anew where another process was faster."""
+        name = self.result_key(key)
+
+        def swap(pipe: Pipeline) -> None:
+            changed = change(pipe.get(name))  # type: ignore[arg-type]
+            pipe.multi()
+            pipe.set(name, changed)
+
+        self.conn.transaction(swap, name)
+
 
 def open_queue(settings: Settings) -> Huey:
     """The queue that the settings name. Redis is not contacted yet."""
@@ -61,7 +87,7 @@ def open_queue(settings: Settings) -> Huey:
         return Huey(NAME, storage_class=FileStorage, filename=str(settings.data_dir / "queue.db"), **common)
     patience = {"socket_connect_timeout": RESPONSE_SECONDS, "socket_timeout": RESPONSE_SECONDS}
     pool = ConnectionPool.from_url(settings.queue_url, **patience)
-    return PriorityRedisExpireHuey(NAME, connection_pool=pool, **common)
+    return Huey(NAME, storage_class=RedisStorage, connection_pool=pool, **common)
 
 
 def remedy(settings: Settings) -> str:

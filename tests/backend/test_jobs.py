@@ -21,7 +21,7 @@ from backend.board import Board, waiting_key
 from backend.errors import QueueUnreachable, StoreUnreachable, StudioRefused, StudioUnreachable
 from backend.jobs import Jobs
 from backend.labels import EXAMPLE_CONFIG
-from backend.queue import JsonSerializer
+from backend.queue import JsonSerializer, open_queue
 from backend.registry import Registry
 from backend.services import Services, build_services
 from backend.settings import Settings, load_settings
@@ -116,6 +116,22 @@ def eventually(happened: Callable[[], Any], seconds: float = PATIENCE) -> None:
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def test_processes_that_note_pictures_at_once_do_not_undo_each_others_notes(queued: Settings) -> None:
+    boards = [Board(open_queue(queued)) for _ in range(4)]  # as many processes have
+    boards[0].note_pictures(PROJECT, {1000: ("/1000.jpg", "damaged")})
+
+    def note(number: int) -> None:
+        for task_id in range(number, 100, len(boards)):
+            boards[number].note_pictures(PROJECT, {task_id: (f"/{task_id}.jpg", "damaged")}, solved=[1000])
+
+    threads = [threading.Thread(target=note, args=(number,)) for number in range(len(boards))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [problem["task_id"] for problem in boards[0].problems(PROJECT)] == list(range(100))
 
 
 def test_200_webhooks_make_one_training(start: Callable[[FakeTrainer], Jobs], queued: Settings) -> None:
