@@ -19,6 +19,7 @@ import re
 import threading
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from backend.errors import UnknownVersion
 from backend.store import Json, Store
@@ -26,7 +27,10 @@ from model.detector import AnomalyDetector
 
 EARLIER = "earlier"
 MOST_PROMOTIONS = 100
+MOST_IN_MEMORY = 16
+"""Projects whose model and evaluation are kept there, some ten megabytes each; reading them takes a moment."""
 SUMMARY = ("evaluated_at", "threshold", "dev", "test", "held_out")
+Kept = TypeVar("Kept")
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -97,6 +101,7 @@ class Registry:
         self.store.remove(project_id)
         with self._lock:
             self._loaded.pop(project_id, None)
+            self._parsed.pop(project_id, None)
 
     def set_aside(self, project_id: int, created: int) -> None:
         """Keeps apart all of the project created then, in seconds since 1970: another has its id now."""
@@ -157,7 +162,8 @@ class Registry:
             return None
         known = self._parsed.get(project_id)
         if known is None or known[0] != content:
-            known = self._parsed[project_id] = (content, self.store.parse(content, project_id, *path))
+            known = (content, self.store.parse(content, project_id, *path))
+        self._keep(self._parsed, project_id, known)
         return known[1]
 
     def summary(self, project_id: int, name: str) -> Json:
@@ -240,18 +246,25 @@ class Registry:
 
         anew: read it once more, to know that it is still whole.
         """
-        with self._lock:
-            loaded = self._loaded.get(project_id)
-            if loaded and loaded[0] == name and not anew:
-                return loaded[1]
+        loaded = self._loaded.get(project_id)
+        if loaded and loaded[0] == name and not anew:
+            self._keep(self._loaded, project_id, loaded)
+            return loaded[1]
         self.version(project_id, name)
         content = self.store.read(project_id, "versions", name, "model.safetensors")
         if content is None:
             raise UnknownVersion(f"the model of project {project_id}'s version {name!r} is gone")
         detector = AnomalyDetector.from_bytes(content)
-        with self._lock:
-            self._loaded[project_id] = (name, detector)
+        self._keep(self._loaded, project_id, (name, detector))
         return detector
+
+    def _keep(self, kept: dict[int, Kept], project_id: int, newest: Kept) -> None:
+        """Remembers it in the place of what was not used for longest."""
+        with self._lock:
+            kept.pop(project_id, None)
+            kept[project_id] = newest
+            if len(kept) > MOST_IN_MEMORY:
+                del kept[next(iter(kept))]
 
     # Files
 

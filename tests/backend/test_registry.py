@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backend.errors import StoreUnreachable, StoreUnwritable, UnknownVersion
-from backend.registry import Registry
+from backend.registry import MOST_IN_MEMORY, Registry
 from model.detector import AnomalyDetector
 from model.errors import ArtifactInvalid
 from tests.conftest import make_version
@@ -31,6 +31,21 @@ def test_a_version_comes_back_as_it_was(root: str, detector: AnomalyDetector, no
     assert other.evaluation(2, "v1") == {"held_out": 1}
     again = other.detector(2, "v1").predict(normal_pictures[:1])[0]
     assert again.raw_score == pytest.approx(detector.predict(normal_pictures[:1])[0].raw_score, abs=1e-3)
+
+
+def test_only_the_projects_used_last_stay_in_memory(tmp_path: Path, detector: AnomalyDetector) -> None:
+    registry, projects = Registry(str(tmp_path)), range(MOST_IN_MEMORY + 1)
+    for project_id in projects:
+        registry.save(make_version(project_id), detector, {"held_out": project_id})
+
+    def held(project_id: int) -> tuple[AnomalyDetector, object]:
+        return registry.detector(project_id, "v1"), registry.evaluation(project_id, "v1")
+
+    first = [held(project_id) for project_id in projects[:-1]]
+    assert all(new is old for new, old in zip(held(0), first[0], strict=True))
+    held(projects[-1])
+    assert all(new is old for new, old in zip(held(0), first[0], strict=True))
+    assert not any(new is old for new, old in zip(held(1), first[1], strict=True))
 
 
 def test_a_promotion_is_seen_by_others_at_once_and_can_be_taken_back(root: str, detector: AnomalyDetector) -> None:
