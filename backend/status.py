@@ -83,10 +83,12 @@ def _message(
             return f"{name} was lost or is of another release; it is about to be trained again from the labels."
         if needed == 0:
             return "Enough pictures are tagged normal; the training is about to start."
-        return _to_tag(needed, news)
+        return _to_tag(needed, news, "the first model")
     given = len(version.training_tasks)
     share = f"{version.normals} of {given}" if given > version.normals else str(version.normals)
     learned = f"{version.name} is in charge; it learned from {share} normal pictures."
+    if needed:
+        return f"{learned} It stays, as {_left(news)} left to learn from. {_to_tag(needed, news, 'a new model')}"
     if version.provisional:
         return f"{learned} It is provisional: tag at least 10 pictures normal for a false-alarm rate to count on."
     if version.attainable_rate > version.alarm_rate:
@@ -97,8 +99,15 @@ def _message(
     return learned
 
 
-def _to_tag(needed: int, news: Json) -> str:
-    """What brings the first model: tagging pictures, or first importing some where too few are here."""
+def _left(news: Json) -> str:
+    """How many normal pictures there still are, labels having been changed or deleted."""
+    left = news.get("training_normals", 0)
+    pictures = {0: "no normal picture is", 1: "only 1 normal picture is"}
+    return pictures.get(left, f"only {left} normal pictures are")
+
+
+def _to_tag(needed: int, news: Json, aim: str) -> str:
+    """What brings a model: tagging pictures, or first importing some where too few are here."""
     tagged, tasks = news.get("training_normals", 0), news.get("tasks")
     if tasks is not None:
         here = tasks - len(news.get("without_image", ()))
@@ -108,4 +117,4 @@ def _to_tag(needed: int, news: Json) -> str:
             pictures = "picture is" if here == 1 else "pictures are"
             return f"Only {here} {pictures} here: import at least {missing} more, to be tagged as normal."
     pictures = "picture" if needed == 1 else "pictures"
-    return f"Tag {needed}{' more' if tagged else ''} {pictures} as normal to get the first model."
+    return f"Tag {needed}{' more' if tagged else ''} {pictures} as normal to get {aim}."

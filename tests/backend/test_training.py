@@ -274,7 +274,7 @@ def test_the_status_says_what_to_do_next(services: Services, promote: Callable[.
     assert message() == "Tag 1 more picture as normal to get the first model."
     services.jobs.board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
     assert message() == "Training: reading pictures, 3 of 9."
-    services.jobs.board.post(PROJECT, progress=None)
+    services.jobs.board.post(PROJECT, progress=None, normals_needed=0)
     promote(provisional=True)
     assert "provisional" in message()
     promote(name="normal-14", normals=13, training_tasks=tuple(range(14)), attainable_rate=0.071)
@@ -284,3 +284,20 @@ def test_the_status_says_what_to_do_next(services: Services, promote: Callable[.
     )
     services.jobs.board.post(PROJECT, error="Label Studio is gone")
     assert message() == "Label Studio is gone"
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (0, "no normal picture is left to learn from. Tag 5 pictures as normal to get a new model."),
+        (1, "only 1 normal picture is left to learn from. Tag 4 more pictures as normal to get a new model."),
+        (4, "only 4 normal pictures are left to learn from. Tag 1 more picture as normal to get a new model."),
+    ],
+)
+def test_where_too_few_normals_are_left_it_is_told_what_stays_in_charge(
+    services: Services, promote: Callable[..., str], left: int, told: str
+) -> None:
+    name = promote()
+    services.jobs.board.post(PROJECT, training_normals=left, normals_needed=5 - left, tasks=30)
+    message = project_status(PROJECT, services)["message"]
+    assert message == f"{name} is in charge; it learned from 10 normal pictures. It stays, as {told}"
