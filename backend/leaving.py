@@ -110,6 +110,7 @@ def is_connected(studio: Studio, registry: Registry, project_id: int, known: Jso
             if hook["url"] in gone:
                 studio.delete_webhook(hook["id"])
                 log.info("project %s: the backend was removed, and now its webhook too", project_id)
-    if urls and urls != before:
-        registry.note(project_id, backends=urls)
-    return bool(urls) or not before
+    removed = bool(before) and not urls
+    if (urls or before, removed) != (before, known.get("removed", False)):
+        registry.note(project_id, backends=urls or before, removed=removed)
+    return not removed

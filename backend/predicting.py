@@ -62,9 +62,12 @@ class Predictor:
         return self._registry.current(project_id) or UNTRAINED
 
     def connect(self, project_id: int, created: int | None = None) -> str:
-        """Likewise, and a project that is new is looked at soon. created: when it was, in seconds since 1970."""
+        """Likewise, and a project that is new, or has this backend again, is looked at soon.
+
+        created: when it was, in seconds since 1970.
+        """
         known = self._registry.project(project_id)
-        if not known or is_another(known, created):
+        if not known or known.get("removed") or is_another(known, created):
             self._registry.remember(project_id)
             self._jobs.hint_sync(project_id)
         return self.version(project_id)

@@ -89,7 +89,7 @@ class Registry:
         return known
 
     def project(self, project_id: int) -> Json:
-        """What is known of a project: connected_at, backends, missing_since, created, set_aside (see leaving)."""
+        """What is known: connected_at, backends, removed, missing_since, created, set_aside (see leaving)."""
         return self.store.read_json(project_id, "project.json") or {}
 
     def note(self, project_id: int, **facts: object) -> None:

@@ -196,6 +196,27 @@ def test_a_removed_backend_takes_its_own_webhook_along(studio: FakeStudio, regis
     assert connected(studio, registry)
 
 
+def test_a_backend_that_is_added_again_is_looked_at_at_once(studio: FakeStudio, services: Services) -> None:
+    registry = services.registry
+    registry.remember(PROJECT)
+
+    def is_looked_at() -> bool:
+        client.post("/setup", json={"project": str(PROJECT), "schema": EXAMPLE_CONFIG})
+        return services.jobs.board.is_pending(PROJECT)
+
+    client = TestClient(create_app(services))
+    connected(studio, registry)
+    assert not is_looked_at()  # Label Studio asks at every turn
+    studio.urls = []
+    assert not connected(studio, registry)
+    assert not connected(studio, registry)
+    studio.urls = [URL]
+    assert is_looked_at()
+    services.jobs.queue.storage.flush_results()
+    assert connected(studio, registry)
+    assert not is_looked_at()
+
+
 def test_a_moved_backend_takes_only_the_old_webhook_along(studio: FakeStudio, registry: Registry) -> None:
     connected(studio, registry)
     studio.urls = ["http://new:9090"]
