@@ -151,27 +151,30 @@ def plot(project_id: int, name: str, parts: Parts) -> Response:
 
 
 @router.get("/projects/{project_id}/pictures/{task_id}.jpg", response_class=Response, responses=gives("image/jpeg"))
-async def picture(project_id: int, task_id: int, parts: Parts, kind: str = "plain") -> Response:
+async def picture(
+    project_id: int, task_id: int, parts: Parts, kind: str = "plain", version: str | None = None
+) -> Response:
     """A small version of a picture that the report shows.
 
-    kind: plain; heat for the anomaly map over it; nearest for the learned picture that is most like it.
+    kind: plain; heat for the anomaly map over it; nearest for the learned picture that is most like it. version: whose
+    report it is; of the one in charge, unless named.
     """
-    make = partial(_picture, project_id, task_id, parts, kind)
+    make = partial(_picture, project_id, task_id, parts, kind, version)
     return await to_thread.run_sync(make, limiter=parts.thumbnails.threads)
 
 
-def _picture(project_id: int, task_id: int, parts: Services, kind: str) -> Response:
-    if kind == "plain":
-        uri = _address(project_id, task_id, view.evaluation_of(project_id, parts.registry), parts)
-        return _jpeg(parts.thumbnails.plain(uri, project_id, task_id))
-    evaluation = view.measured(project_id, parts.registry)
+def _picture(project_id: int, task_id: int, parts: Services, kind: str, version: str | None) -> Response:
+    find = view.evaluation_of if kind == "plain" and version is None else view.measured
+    evaluation = find(project_id, parts.registry, version)
     uri = _address(project_id, task_id, evaluation, parts)
-    version = evaluation["model_version"]
-    detector = parts.registry.detector(project_id, version)
+    if evaluation is None or kind == "plain":
+        return _jpeg(parts.thumbnails.plain(uri, project_id, task_id))
+    name = evaluation["model_version"]
+    detector = parts.registry.detector(project_id, name)
     if kind == "heat":
-        return _jpeg(parts.thumbnails.heat(uri, project_id, task_id, version, detector))
-    nearest = parts.thumbnails.nearest(uri, project_id, task_id, version, detector)
-    return _picture(project_id, nearest, parts, "plain")
+        return _jpeg(parts.thumbnails.heat(uri, project_id, task_id, name, detector))
+    nearest = parts.thumbnails.nearest(uri, project_id, task_id, name, detector)
+    return _picture(project_id, nearest, parts, "plain", version)
 
 
 def _address(project_id: int, task_id: int, evaluation: Json | None, parts: Services) -> str:

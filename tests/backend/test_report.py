@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from hashlib import sha256
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -198,13 +199,17 @@ def test_a_project_in_trouble_stands_out_among_all(client: TestClient, story: No
     assert '<td class="bad">Label Studio is gone</td>' in client.get("/").text
 
 
-def test_the_pictures_that_two_versions_judge_differently_are_shown(client: TestClient, story: None) -> None:
+def test_the_pictures_that_two_versions_judge_differently_are_shown_whatever_is_in_charge(
+    client: TestClient, story: None, promote: Callable[..., str]
+) -> None:
+    promote(name="v3")  # of which none of them is confirmed any more
     page = client.get(f"/projects/{PROJECT}/compare?first=v1&second=v2").text
     sources = re.findall(r'<img[^>]+src="([^"]+)"', page)
     assert f"Pictures judged differently ({len(sources)})" in page
     assert len(sources) > 3
     for source in sources:
-        assert client.get(f"/projects/{PROJECT}/{source}").status_code == 200, source
+        assert client.get(f"/projects/{PROJECT}/{unescape(source)}").status_code == 200, source
+    assert client.get(f"/projects/{PROJECT}/pictures/1.jpg?version=..").status_code == 404
 
 
 def test_two_versions_are_compared(client: TestClient, story: None) -> None:
