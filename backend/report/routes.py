@@ -93,6 +93,7 @@ def project_page(
         parts=[(evaluation[name], title) for name, title in view.PARTS] if evaluation else [],
         galleries=view.galleries(evaluation["cases"]) if evaluation else [],
         versions=versions,
+        older=view.older(versions, status["model_version"]),
         measured_versions=sum(map(view.is_measured, versions)),
         some_learned=any(map(view.is_partly_learned, versions)),
         promotions=registry.promotions(project_id),

@@ -13,6 +13,7 @@ from backend.review import ENOUGH_OF_EACH
 Json = dict[str, Any]
 
 SHOWN = 12
+RECENT = 5
 FOUND_TOO_RARELY = 0.5
 CLOSE = 0.1
 PARTS = (("dev", "Development"), ("test", "Test"), ("held_out", "Both"))
@@ -56,6 +57,11 @@ def versions_of(project_id: int, registry: Registry) -> list[Json]:
         }
         for version in reversed(registry.versions(project_id))
     ]
+
+
+def older(versions: list[Json], in_charge: str | None) -> list[str]:
+    """The names of those that are folded away, which most people look for least. versions: the newest first."""
+    return [version["name"] for version in versions[RECENT:] if version["name"] != in_charge]
 
 
 def is_measured(version: Json) -> bool:

@@ -221,6 +221,20 @@ def test_two_versions_are_compared(client: TestClient, story: None) -> None:
     assert "of 14 confirmed pictures that both judged and neither had learned" in report
 
 
+def test_of_many_versions_the_older_ones_are_folded_away_but_not_the_one_in_charge(
+    client: TestClient, promote: Callable[..., str], services: Services
+) -> None:
+    for number in range(1, 9):
+        promote(name=f"v{number}", created_at=f"2026-01-0{number}T00:00:00")
+    assert ">v4<" in client.get(f"/projects/{PROJECT}").text
+    services.registry.promote(PROJECT, "v2", "put in charge by hand")
+    page = client.get(f"/projects/{PROJECT}").text
+    recent, older = page[page.index('<h2 id="versions">') :].split("<summary>Older versions (2)</summary>")
+    listed = [re.findall(r'<td class="whole">(v\d)', part) for part in (recent, older)]
+    assert listed == [["v8", "v7", "v6", "v5", "v4", "v2"], ["v3", "v1"]]
+    assert 'aria-label="Put v1 in charge"' in older
+
+
 def test_all_normal_pictures_to_check_again_are_named(client: TestClient, story: None, services: Services) -> None:
     saved = services.registry.evaluation(PROJECT, "v2")
     assert saved is not None
