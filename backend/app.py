@@ -34,6 +34,7 @@ from backend.errors import (
     UnknownVersion,
 )
 from backend.events import Heard
+from backend.heads import Heads
 from backend.limits import BodyLimit
 from backend.predicting import Answer
 from backend.project_ids import creation_time, project_number
@@ -100,6 +101,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(AnomalyError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_request)
     app.add_exception_handler(HTTPException, _explain_http)
+    app.add_middleware(Heads)
     app.add_middleware(BodyLimit, most_mb=services.settings.body_max_mb)
     protected = [Depends(authenticate)]
     app.get("/", dependencies=protected, include_in_schema=False)(home)

@@ -235,6 +235,17 @@ def test_of_many_versions_the_older_ones_are_folded_away_but_not_the_one_in_char
     assert 'aria-label="Put v1 in charge"' in older
 
 
+@pytest.mark.parametrize(
+    "path", [f"/projects/{PROJECT}/{page}" for page in ("cases.csv", "model")] + ["/health", "/nowhere"]
+)
+def test_who_asks_for_the_head_first_gets_that_of_the_page(
+    client: TestClient, promote: Callable[..., str], path: str
+) -> None:
+    promote()
+    page, head = client.get(path), client.head(path)
+    assert (head.status_code, head.headers, head.content) == (page.status_code, page.headers, b"")
+
+
 def test_all_normal_pictures_to_check_again_are_named(client: TestClient, story: None, services: Services) -> None:
     saved = services.registry.evaluation(PROJECT, "v2")
     assert saved is not None
