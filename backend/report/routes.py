@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -69,9 +70,11 @@ def projects_page(parts: Services) -> HTMLResponse:
 
 
 def fault_page(text: str, path: str) -> str:
-    """HTML that says what is wrong and leads home. path: of the address that was asked for."""
+    """HTML that says what is wrong and leads back to the project, and home. path: of the address that was asked for."""
     home = "../" * (path.count("/") - 1) or "./"
-    return pages.get_template("fault.html").render(text=text, home=home)
+    within = re.match(r"/projects/\d+(?=/)", path)
+    back = home + within[0].removeprefix("/") if within else None
+    return pages.get_template("fault.html").render(text=text, home=home, back=back)
 
 
 @router.get("/projects/{project_id}", include_in_schema=False)

@@ -74,6 +74,15 @@ def test_a_browser_is_told_of_faults_on_a_page(
     assert set(client.get(path, headers={"Accept": "application/json"}).json()) == {"error"}
 
 
+@pytest.mark.parametrize("form", ["promote", "rule"])
+def test_a_page_that_is_too_old_leads_to_the_project_as_it_is_now(client: TestClient, story: None, form: str) -> None:
+    answer = client.post(f"/projects/{PROJECT}/{form}", data={"token": "of another time"})
+    assert answer.status_code == 403
+    assert "too old" in answer.text
+    assert f'<a href="../../projects/{PROJECT}">' in answer.text
+    assert "Load the project" not in client.get("/projects/99").text
+
+
 def test_before_there_is_a_model_it_says_what_is_missing(client: TestClient, services: Services) -> None:
     services.registry.remember(PROJECT)
     page = client.get(f"/projects/{PROJECT}").text
