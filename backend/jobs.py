@@ -16,16 +16,8 @@ from itertools import groupby
 from huey import Huey, crontab
 
 from backend.board import FAULTS, QUEUE_FAULTS, Board, waiting_key
-from backend.errors import (
-    BackendError,
-    LeaseLost,
-    PicturesUnreadable,
-    QueueUnreachable,
-    StoreUnreachable,
-    StoreUnwritable,
-    StudioRefused,
-    StudioUnreachable,
-)
+from backend.errors import QueueUnreachable, StoreUnreachable
+from backend.failures import Failures
 from backend.leases import Lease, Leases
 from backend.logs import about
 from backend.outages import Outage
@@ -33,7 +25,6 @@ from backend.queue import open_queue, remedy
 from backend.registry import Registry
 from backend.settings import Settings
 from backend.training import Trainer
-from model.errors import AnomalyError
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +33,8 @@ BACKFILL_PRIORITY = 1
 WATCH_SECONDS = 3
 RETRY_SECONDS = 15
 BUSY_SECONDS = 1
-MOST_RETRIES = 8
 LOST_AFTER = 300.0
 BACKWARDS = 5.0  # seconds from the future that mean that the clock was set back
-PASSING = (StudioUnreachable, QueueUnreachable, LeaseLost, StoreUnreachable, StoreUnwritable, PicturesUnreadable)
 AGES = timedelta(days=3650)
 
 
@@ -63,6 +52,7 @@ class Jobs:
         self.queue: Huey = open_queue(settings)
         self.board = Board(self.queue)
         self.leases = Leases(None if settings.embedded else self.queue.storage.conn)
+        self._failures = Failures(self.queue, self.board)
         self._missed = True
         self._outage = Outage("the job queue")
         self._sync_task = self.queue.task(name="sync", priority=SYNC_PRIORITY)(self._sync)
@@ -286,33 +276,14 @@ class Jobs:
                 try:
                     with about(version=self._registry.current(project_id)):
                         work(self._work(), lease)
-                    self._note_success(name, project_id)
+                    self._failures.forget(name, project_id)
                 except QUEUE_FAULTS:
                     raise
                 except Exception as error:
-                    if self._may_be_repeated(name, project_id, error):
+                    if self._failures.may_be_repeated(name, project_id, error):
                         again(RETRY_SECONDS)
                     else:
                         give_up()
-
-    def _note_success(self, name: str, project_id: int) -> None:
-        """What had failed before and now went well is told no longer."""
-        if self.queue.get(_failures_key(name)) is not None:
-            self.board.post(project_id, error=None)
-
-    def _may_be_repeated(self, name: str, project_id: int, error: Exception) -> bool:
-        """Tells what went wrong, and whether another try soon can help; the reconcile is the last resort."""
-        if not isinstance(error, AnomalyError):
-            log.exception("project %s: the job failed", project_id)
-            error = BackendError(f"an unexpected fault ({type(error).__name__}): see the worker's log")
-        failures = (self.queue.get(_failures_key(name), peek=True) or 0) + 1
-        self.queue.put(_failures_key(name), failures)
-        self.board.post(project_id, error=str(error))
-        if _passing(error) and failures <= MOST_RETRIES:
-            log.warning("project %s: %s; trying again in %s s", project_id, error, RETRY_SECONDS)
-            return True
-        log.error("project %s: %s", project_id, error)
-        return False
 
     def _work(self) -> Trainer:
         if self._trainer is None:
@@ -328,15 +299,3 @@ def _touched_key(project_id: int) -> str:
 def _forced_key(project_id: int) -> str:
     """Where it is kept that someone pressed Start Training."""
     return f"forced:{project_id}"
-
-
-def _failures_key(name: str) -> str:
-    """Where it is counted how often the job that needs the lease `name` has failed since it last went well."""
-    return f"failures:{name}"
-
-
-def _passing(error: Exception) -> bool:
-    """Whether the same job may well succeed later."""
-    if isinstance(error, StudioRefused):
-        return error.status >= 500 or error.status == 429
-    return isinstance(error, PASSING)
