@@ -34,7 +34,8 @@ class Failures:
 
     def forget(self, name: str, project_id: int) -> None:
         """What had failed before and now went well is told no longer."""
-        if self._queue.get(_key(name)) is not None:
+        if self._queue.get(_key(name), peek=True) is not None:
+            self._queue.delete(_key(name))
             self._board.post(project_id, error=None)
 
     def may_be_repeated(self, name: str, project_id: int, error: Exception) -> bool:

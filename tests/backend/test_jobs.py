@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from backend.app import create_app
 from backend.board import Board, waiting_key
 from backend.errors import QueueUnreachable, StoreUnreachable, StudioRefused, StudioUnreachable
+from backend.failures import MOST_RETRIES, Failures
 from backend.jobs import Jobs
 from backend.labels import EXAMPLE_CONFIG
 from backend.queue import JsonSerializer, open_queue
@@ -298,6 +299,15 @@ def test_requests_at_the_same_instant_make_one_job(queued: Settings) -> None:
     for thread in threads:
         thread.join()
     assert jobs.queue.pending_count() == 1
+
+
+def test_faults_before_the_last_success_are_not_counted(queued: Settings) -> None:
+    queue = open_queue(queued)
+    failures, away = Failures(queue, Board(queue)), StudioUnreachable("down")
+    for _ in range(MOST_RETRIES):
+        assert failures.may_be_repeated("project:4", 4, away)
+        failures.forget("project:4", 4)
+    assert failures.may_be_repeated("project:4", 4, away)
 
 
 def test_lasting_faults_are_told_and_not_repeated(start: Callable[[FakeTrainer], Jobs]) -> None:
