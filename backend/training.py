@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from backend.advice import advice
 from backend.areas import DrawnArea, drawn_area
 from backend.board import Board
 from backend.choices import cheapest
@@ -17,7 +18,7 @@ from backend.connection import Connection, our_backends
 from backend.cutting import Cut
 from backend.dataset import Dataset, Task, build_dataset, image_uri
 from backend.deciding import is_calm, needs_prediction, superseded, trusted_of, why_train
-from backend.drift import drift, newest_predictions
+from backend.drift import newest_predictions
 from backend.errors import UnknownVersion
 from backend.labels import LabelConfig
 from backend.learning import Learner
@@ -27,7 +28,8 @@ from backend.pictures import Pictures
 from backend.pushing import push, task_prediction, tidy
 from backend.recipes import detector_config, learning_recipe, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
-from backend.review import Case, held_out_cases, report, worse_on_test
+from backend.review import held_out_cases, report, worse_on_test
+from backend.reviewer import Reviewer
 from backend.settings import Settings
 from backend.snapshots import Snapshots
 from backend.studio import Studio
@@ -40,16 +42,6 @@ from model.errors import ArtifactInvalid
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-
-FEW_NORMALS = 300
-PAIRED = (
-    "Most normal pictures are nearly the same as another. Where they show the same part again, or are frames of one"
-    " film, new parts will be called abnormal too often: name the part in the task data and set GROUP_KEY"
-)
-GUESSED = (
-    "{guessed} of the {learned} normal pictures learned are so like another that they count as one part with it. To be"
-    " sure, name the part in the task data and set GROUP_KEY, which also keeps its pictures on one side of the test"
-)
 
 
 def _always() -> None:
@@ -68,6 +60,7 @@ class Trainer:
         self._pictures = pictures
         self._board = board
         self._learner = Learner(settings, pictures, board)
+        self._reviewer = Reviewer(registry, pictures, board)
         self._connection = Connection(settings, studio, registry)
         self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
@@ -107,10 +100,10 @@ class Trainer:
             log.info("project %s: training, because %s", project_id, why)
             current = self._train(project_id, dataset, wanted, current, why, check)
         elif current:
-            self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
+            self._reviewer.review(current, dataset, newest_predictions(tasks, config, current.name))
         self._suggest(project_id, tasks, dataset, config, wanted, current)
         detector = self._registry.detector(project_id, current.name) if current else None
-        self._board.post(project_id, advice=_advice(dataset, detector))
+        self._board.post(project_id, advice=advice(dataset, detector))
         if current is None:
             return []
         check()
@@ -152,7 +145,7 @@ class Trainer:
         config = self._settings.label_config(self._studio.project(project_id)["label_config"])
         tasks = self._snapshots.look(project_id, self._cut(config))
         dataset = build_dataset(tasks, config, self._settings.group_key)
-        self._review(project_id, dataset, current, newest_predictions(tasks, config, current.name))
+        self._reviewer.review(current, dataset, newest_predictions(tasks, config, current.name))
         self._board.post(project_id, suggested=doubtful(tasks, config, current.name))
 
     # Steps
@@ -245,7 +238,7 @@ class Trainer:
         if saving:
             detector = detector.with_alarm_rate(saving["alarm_rate"])
             cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
-        before = self._cases_of(current, dataset) if current and current.name != name else []
+        before = self._reviewer.cases(current, dataset) if current and current.name != name else []
         version = ModelVersion(
             name=name,
             project_id=project_id,
@@ -268,7 +261,7 @@ class Trainer:
         if current and current.name == name:
             evaluation = (self._registry.evaluation(project_id, name) or {}) | evaluation
         elif current and before:
-            evaluation["changes"] = changes(self._measure(project_id, dataset, current, before), evaluation)
+            evaluation["changes"] = changes(self._reviewer.measure(current, dataset, before), evaluation)
         self._registry.save(version, detector, evaluation)
         with about(version=name):
             log.info("project %s: trained %s in %.1f s", project_id, name, version.seconds)
@@ -301,33 +294,6 @@ class Trainer:
             and current.fingerprint == dataset.fingerprint
         )
 
-    def _cases_of(self, version: ModelVersion, dataset: Dataset) -> list[Case]:
-        """How a saved version judges what people confirmed; only what it has not judged before costs time."""
-        project_id = version.project_id
-        detector = self._registry.detector(project_id, version.name)
-        saved = self._registry.evaluation(project_id, version.name) or {"cases": []}
-        judged = {row["task_id"]: row for row in saved["cases"]}
-        return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
-
-    def _review(self, project_id: int, dataset: Dataset, current: ModelVersion, newest: list[Json]) -> None:
-        """Compares the promoted version with whatever people have confirmed since, and with the newest pictures."""
-        detector = self._registry.detector(project_id, current.name)
-        seen = {"newest": newest, "drift": drift(detector.calibration, newest)}
-        self._measure(project_id, dataset, current, self._cases_of(current, dataset), **seen)
-
-    def _measure(
-        self, project_id: int, dataset: Dataset, version: ModelVersion, cases: Sequence[Case], **seen: Any
-    ) -> Json:
-        """Saves what a version is worth by what is confirmed now; whatever else was known of it stays."""
-        detector = self._registry.detector(project_id, version.name)
-        known = self._registry.evaluation(project_id, version.name) or {}
-        evaluation = known | report(project_id, version.name, detector, dataset, cases) | seen
-        before = self._registry.evaluation(project_id, known["changes"]["since"]) if "changes" in known else None
-        if before:
-            evaluation["changes"] = changes(before, evaluation)
-        self._registry.save_evaluation(project_id, version.name, evaluation)
-        return evaluation
-
 
 def _outcome(version: ModelVersion, why: str, result: str) -> Json:
     return {
@@ -337,14 +303,3 @@ def _outcome(version: ModelVersion, why: str, result: str) -> Json:
         "seconds": version.seconds,
         "finished_at": now(),
     }
-
-
-def _advice(dataset: Dataset, detector: AnomalyDetector | None) -> str | None:
-    """What would make the verdicts better. detector: the one in charge."""
-    if detector and detector.seems_paired:
-        return PAIRED
-    if detector and detector.guessed:
-        return GUESSED.format(guessed=detector.guessed, learned=len(detector.calibration.scores))
-    if len(dataset.training) > FEW_NORMALS:
-        return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
-    return None

@@ -1,0 +1,27 @@
+"""What would make a project's verdicts better, in a sentence."""
+
+from __future__ import annotations
+
+from backend.dataset import Dataset
+from model.detector import AnomalyDetector
+
+FEW_NORMALS = 300
+PAIRED = (
+    "Most normal pictures are nearly the same as another. Where they show the same part again, or are frames of one"
+    " film, new parts will be called abnormal too often: name the part in the task data and set GROUP_KEY"
+)
+GUESSED = (
+    "{guessed} of the {learned} normal pictures learned are so like another that they count as one part with it. To be"
+    " sure, name the part in the task data and set GROUP_KEY, which also keeps its pictures on one side of the test"
+)
+
+
+def advice(dataset: Dataset, detector: AnomalyDetector | None) -> str | None:
+    """What would make the verdicts better. detector: the one in charge."""
+    if detector and detector.seems_paired:
+        return PAIRED
+    if detector and detector.guessed:
+        return GUESSED.format(guessed=detector.guessed, learned=len(detector.calibration.scores))
+    if len(dataset.training) > FEW_NORMALS:
+        return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
+    return None

@@ -1,0 +1,51 @@
+"""What saved versions are worth by what people have confirmed since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from backend.board import Board
+from backend.comparing import changes
+from backend.dataset import Dataset
+from backend.drift import drift
+from backend.pictures import Pictures
+from backend.registry import ModelVersion, Registry
+from backend.review import Case, held_out_cases, report
+
+Json = dict[str, Any]
+
+
+class Reviewer:
+    """Measures versions and saves what it finds with them."""
+
+    def __init__(self, registry: Registry, pictures: Pictures, board: Board) -> None:
+        self._registry = registry
+        self._pictures = pictures
+        self._board = board
+
+    def cases(self, version: ModelVersion, dataset: Dataset) -> list[Case]:
+        """How a version judges what people confirmed; only what it has not judged before costs time."""
+        project_id = version.project_id
+        detector = self._registry.detector(project_id, version.name)
+        saved = self._registry.evaluation(project_id, version.name) or {"cases": []}
+        judged = {row["task_id"]: row for row in saved["cases"]}
+        return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
+
+    def review(self, version: ModelVersion, dataset: Dataset, newest: list[Json]) -> None:
+        """Compares a version with whatever people have confirmed since, and with the newest pictures."""
+        detector = self._registry.detector(version.project_id, version.name)
+        seen = {"newest": newest, "drift": drift(detector.calibration, newest)}
+        self.measure(version, dataset, self.cases(version, dataset), **seen)
+
+    def measure(self, version: ModelVersion, dataset: Dataset, cases: Sequence[Case], **seen: Any) -> Json:
+        """Saves what a version is worth by what is confirmed now; whatever else was known of it stays."""
+        project_id = version.project_id
+        detector = self._registry.detector(project_id, version.name)
+        known = self._registry.evaluation(project_id, version.name) or {}
+        evaluation = known | report(project_id, version.name, detector, dataset, cases) | seen
+        before = self._registry.evaluation(project_id, known["changes"]["since"]) if "changes" in known else None
+        if before:
+            evaluation["changes"] = changes(before, evaluation)
+        self._registry.save_evaluation(project_id, version.name, evaluation)
+        return evaluation
