@@ -14,6 +14,7 @@ from typing import Any
 import redis
 from huey import Huey
 
+from backend.broken import Broken
 from backend.errors import QueueUnreachable
 from backend.logs import about
 from backend.media import shown
@@ -43,6 +44,7 @@ class Board:
     def __init__(self, queue: Huey) -> None:
         self._queue = queue
         self._told: dict[int, tuple[str, float]] = {}
+        self._broken = Broken()
 
     def news(self, project_id: int) -> Json:
         """Everything known of a project. Raises QueueUnreachable."""
@@ -77,6 +79,7 @@ class Board:
 
     def forget(self, project_id: int) -> None:
         """Takes away all that is kept of a project."""
+        self._broken.keep(project_id, ())
         self._queue.storage.delete_counter(_backfill_key(project_id))
         for key in (_backfill_key(project_id), _problems_key(project_id)):
             self._queue.delete(key)
@@ -137,8 +140,10 @@ class Board:
     ) -> None:
         """Notes which tasks' pictures failed, {task id: (uri, reason)}, and which work (again)."""
         for task_id, (uri, reason) in failed.items():
-            with about(project=project_id, task=task_id):
-                log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
+            if self._broken.is_news(project_id, task_id, f"{shown(uri)}: {reason}"):
+                with about(project=project_id, task=task_id):
+                    log.warning("project %s, task %s: %s: %s", project_id, task_id, shown(uri), reason)
+        self._broken.works(project_id, solved or ())
         news = {
             str(task_id): {"task_id": task_id, "uri": shown(uri), "reason": reason, "at": now()}
             for task_id, (uri, reason) in failed.items()
@@ -150,6 +155,8 @@ class Board:
 
     def keep_problems(self, project_id: int, uris: dict[int, str]) -> None:
         """Forgets the problems of tasks that are gone or have another picture now. uris: of all tasks, by id."""
+
+        self._broken.keep(project_id, uris)
 
         def is_there(row: Json) -> bool:
             uri = uris.get(row["task_id"])

@@ -37,6 +37,18 @@ def test_json_lines_say_what_they_are_about(
     assert "hidden" not in second["message"]
 
 
+def test_a_picture_that_stays_broken_is_told_of_once(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    board, uri = services.jobs.board, "/data/upload/5.jpg"
+    for _ in range(3):  # every look at a project finds it anew
+        board.note_pictures(PROJECT, {5: (uri, "damaged")})
+    board.note_pictures(PROJECT, {5: (uri, "gone")})
+    board.note_pictures(PROJECT, {}, solved=[5])
+    board.note_pictures(PROJECT, {5: (uri, "gone")})
+    board.keep_problems(PROJECT, {6: "/data/upload/6.jpg"})
+    board.note_pictures(PROJECT, {5: (uri, "gone")})
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["damaged", *3 * ["gone"]]
+
+
 @pytest.mark.parametrize("kind", ["text", "json"])
 def test_no_line_holds_a_secret_not_even_that_of_a_fault(
     kind: str, settings: Settings, capsys: pytest.CaptureFixture[str]
