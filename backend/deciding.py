@@ -18,6 +18,8 @@ Json = dict[str, Any]
 OPEN_TIME = timedelta(minutes=15)
 """How long a task may be open in a browser. Label Studio refuses what people submit there once the prediction that
 they were shown is gone."""
+SHIFT = timedelta(hours=8)
+"""However busy people are, nobody has a task open for so long."""
 
 
 def why_train(
@@ -84,12 +86,29 @@ def superseded(task: Task, config: LabelConfig, version: str, now: datetime) -> 
 
     Those of a task that somebody has judged are evidence and stay.
     """
+    newest, others = _newest_and_others(task, config, version)
+    return others if newest and _age(newest, now) >= OPEN_TIME else []
+
+
+def outlived(task: Task, config: LabelConfig, version: str, now: datetime) -> list[Json]:
+    """Those of them that any other has replaced for a whole shift: they can go though people are always at work."""
+    _, others = _newest_and_others(task, config, version)
+    early = [prediction for prediction in ours_of(task) if others and _age(prediction, now) >= SHIFT]
+    last = max(map(changed_at, early), default="")
+    return [prediction for prediction in others if changed_at(prediction) < last]
+
+
+def _newest_and_others(task: Task, config: LabelConfig, version: str) -> tuple[Json | None, list[Json]]:
+    """The prediction that counts, and the rest of ours; neither of a task that lacks one or that people judged."""
     valid = _valid(task, config, version)
     if not valid or is_finished(task) or is_judged(task):
-        return []
+        return None, []
     newest = max(valid, key=changed_at)
-    others = [prediction for prediction in ours_of(task) if prediction is not newest]
-    return others if others and now - datetime.fromisoformat(changed_at(newest)) >= OPEN_TIME else []
+    return newest, [prediction for prediction in ours_of(task) if prediction is not newest]
+
+
+def _age(prediction: Json, now: datetime) -> timedelta:
+    return now - datetime.fromisoformat(changed_at(prediction))
 
 
 def is_calm(tasks: Iterable[Task], now: datetime) -> bool:

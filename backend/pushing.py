@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from backend.dataset import Task
-from backend.deciding import is_our_prediction, superseded
+from backend.deciding import is_our_prediction, outlived, superseded
 from backend.errors import BackendError, StudioRefused
 from backend.labels import LabelConfig
 from backend.results import prediction_result
@@ -61,15 +61,19 @@ def tidy(
 ) -> dict[int, list[Json]]:
     """Deletes superseded predictions; by task, those that are left.
 
-    Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models'.
+    Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models', and where
+    people may have one of those open that are left.
     """
-    old = {task["id"]: superseded(task, config, version, now) for task in tasks}
+    outdated = {task["id"]: outlived(task, config, version, now) for task in tasks}
+    old = {task["id"]: outdated[task["id"]] or superseded(task, config, version, now) for task in tasks}
     left = {
         task["id"]: [row for row in task["predictions"] if row not in old[task["id"]]]
         for task in tasks
         if old[task["id"]]
     }
-    alone = {task_id: rows for task_id, rows in left.items() if all(map(is_our_prediction, rows))}
+    alone = {
+        task_id: rows for task_id, rows in left.items() if not outdated[task_id] and all(map(is_our_prediction, rows))
+    }
     if alone:
         studio.delete_predictions(project_id, list(alone))
         push(studio, project_id, [_again(task_id, row) for task_id, rows in alone.items() for row in rows])

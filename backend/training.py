@@ -17,7 +17,7 @@ from backend.comparing import changes
 from backend.connection import Connection, our_backends
 from backend.cutting import Cut
 from backend.dataset import Dataset, Task, build_dataset, image_uri
-from backend.deciding import is_calm, needs_prediction, superseded, trusted_of, why_train
+from backend.deciding import is_calm, needs_prediction, outlived, superseded, trusted_of, why_train
 from backend.drift import newest_predictions
 from backend.errors import UnknownVersion
 from backend.labels import LabelConfig
@@ -177,12 +177,11 @@ class Trainer:
         self._board.post(project_id, suggested=suggested)
 
     def _due(self, tasks: Sequence[Task], config: LabelConfig, version: str) -> list[int]:
-        """The tasks that lack a prediction, and once nobody is at work those whose older ones can go."""
+        """The tasks that lack a prediction, and those whose older ones can go."""
         lacking = [task["id"] for task in tasks if needs_prediction(task, config, version)]
         at = self._now()
-        if not is_calm(tasks, at):
-            return lacking
-        return lacking + [task["id"] for task in tasks if superseded(task, config, version, at)]
+        can_go = superseded if is_calm(tasks, at) else outlived
+        return lacking + [task["id"] for task in tasks if can_go(task, config, version, at)]
 
     def _now(self) -> datetime:
         """Label Studio's time, by which predictions and annotations are dated; ours where it tells none."""

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from backend import configs
 from backend.comparing import changes
-from backend.deciding import OPEN_TIME
+from backend.deciding import OPEN_TIME, SHIFT
 from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
@@ -49,7 +49,8 @@ class FakeStudio:
 
     def wait_with(self, task_id: int, **prediction: object) -> None:
         """A task that nobody has judged."""
-        predictions = [{"result": [{"from_name": "verdict"}], **prediction}] if prediction else []
+        known = {"result": [{"from_name": "verdict"}], "created_at": "2026-01-01T00:00:00Z"}
+        predictions = [known | prediction] if prediction else []
         data = {"image": f"/data/upload/{task_id}.jpg"}
         self.labelled.append({"id": task_id, "data": data, "predictions": predictions, "is_labeled": False})
 
@@ -367,6 +368,33 @@ def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
     assert studio.deleted == [90]
     studio.labelled[0]["annotations"][0]["updated_at"] = at.isoformat()  # somebody is at work
     assert trainer.sync(PROJECT) == []
+
+
+def test_what_was_replaced_a_shift_ago_is_deleted_though_somebody_is_always_at_work(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    version = str(services.registry.current(PROJECT))
+    filled = services.settings.label_config(studio.label_config).verdict_id
+    at = datetime.now(UTC)
+
+    def wait_with(task_id: int, *made: datetime) -> None:
+        *early, newest = (
+            {"id": 10 * task_id + number, "model_version": "normal-5-0000aaaa", "created_at": time.isoformat()}
+            for number, time in enumerate(made)
+        )
+        newest |= {"model_version": version, "result": [{"id": filled, "from_name": "verdict"}]}
+        studio.wait_with(task_id)
+        studio.labelled[-1]["predictions"] = [*early, newest]
+
+    wait_with(7, at - 2 * SHIFT, at - SHIFT, at - OPEN_TIME)
+    wait_with(8, at - SHIFT, at - OPEN_TIME)
+    studio.labelled[0]["annotations"][0]["updated_at"] = at.isoformat()
+    due = trainer.sync(PROJECT)
+    assert due == [7]
+    trainer.backfill(PROJECT, version, due)
+    assert studio.deleted == [70]
+    assert (studio.emptied, studio.imported) == ([], [])  # somebody may have one of the others open
 
 
 def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: FakeStudio, services: Services) -> None:
