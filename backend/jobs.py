@@ -221,10 +221,13 @@ class Jobs:
         return float(min(calm, patience))
 
     def _start_backfill(self, project_id: int, task_ids: list[int]) -> None:
-        """Makes one job of each block of task ids, so that no two workers ever work on the same task."""
+        """Makes jobs of the blocks of task ids, one at a time for a block: no two workers ever work on the same task.
+
+        task_ids: the most urgent first; those alike by id.
+        """
         version = self._registry.current(project_id) or ""
         run = self.board.start_backfill(project_id, version, len(task_ids))
-        for block, ids in groupby(sorted(task_ids), key=lambda task_id: task_id // self._settings.backfill_chunk):
+        for block, ids in groupby(task_ids, key=lambda task_id: task_id // self._settings.backfill_chunk):
             self._backfill_task(project_id, version, block, list(ids), run)
 
     def _backfill(self, project_id: int, version: str, block: int, task_ids: list[int], run: str) -> None:

@@ -17,7 +17,7 @@ from backend.comparing import changes
 from backend.connection import Connection, our_backends
 from backend.cutting import Cut
 from backend.dataset import Dataset, Task, build_dataset, image_uri
-from backend.deciding import is_calm, needs_prediction, outlived, superseded, trusted_of, why_train
+from backend.deciding import is_calm, needs_prediction, ours_of, outlived, superseded, trusted_of, why_train
 from backend.drift import newest_predictions
 from backend.errors import UnknownVersion
 from backend.labels import LabelConfig
@@ -65,7 +65,7 @@ class Trainer:
         self._snapshots = Snapshots(studio, registry.store, reconcile_seconds=60 * settings.reconcile_minutes)
 
     def sync(self, project_id: int, *, force: bool = False, check: Callable[[], None] = _always) -> list[int] | None:
-        """Brings the project up to date with its labels; returns the tasks whose predictions are due.
+        """Brings the project up to date with its labels; returns the tasks whose predictions are due, in that order.
 
         None where Label Studio has no such project and nothing is kept of it.
 
@@ -177,11 +177,12 @@ class Trainer:
         self._board.post(project_id, suggested=suggested)
 
     def _due(self, tasks: Sequence[Task], config: LabelConfig, version: str) -> list[int]:
-        """The tasks that lack a prediction, and those whose older ones can go."""
-        lacking = [task["id"] for task in tasks if needs_prediction(task, config, version)]
+        """The tasks that lack a prediction, first those that have none yet, and those whose older ones can go."""
+        lacking = [task for task in tasks if needs_prediction(task, config, version)]
         at = self._now()
         can_go = superseded if is_calm(tasks, at) else outlived
-        return lacking + [task["id"] for task in tasks if can_go(task, config, version, at)]
+        can_wait = [task for task in tasks if can_go(task, config, version, at)]
+        return [task["id"] for task in sorted(lacking, key=lambda task: bool(ours_of(task))) + can_wait]
 
     def _now(self) -> datetime:
         """Label Studio's time, by which predictions and annotations are dated; ours where it tells none."""

@@ -207,6 +207,16 @@ def work_off(jobs: Jobs) -> None:
         jobs.queue.execute(task)
 
 
+def test_the_most_urgent_tasks_are_filled_first(queued: Settings) -> None:
+    trainer = FakeTrainer()
+    trainer.to_fill = [900, 901, 1, 2, 250, 3]
+    at_once = queued.model_copy(update={"debounce_seconds": 0.0})
+    jobs = Jobs(at_once, Registry(queued.model_dir), lambda board: trainer)  # type: ignore[arg-type, return-value]
+    sync_at_once(jobs, 4)
+    work_off(jobs)
+    assert [ids for _, _, ids in trainer.backfills] == [[900, 901], [1, 2], [250], [3]]
+
+
 def test_each_sync_begins_a_backfill_that_replaces_the_one_before(queued: Settings) -> None:
     trainer = FakeTrainer()
     trainer.to_fill = list(range(450))

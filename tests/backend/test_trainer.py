@@ -370,6 +370,13 @@ def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
     assert trainer.sync(PROJECT) == []
 
 
+def test_what_has_no_prediction_yet_is_due_before_what_has_an_old_one(trainer: Trainer, studio: FakeStudio) -> None:
+    studio.wait_with(7, id=70, model_version="normal-5-0000aaaa", score=0.9)
+    studio.wait_with(8)
+    studio.wait_with(9, id=90, model_version="customers-own-yolo", score=0.9)
+    assert trainer.sync(PROJECT) == [8, 9, 7]
+
+
 def test_what_was_replaced_a_shift_ago_is_deleted_though_somebody_is_always_at_work(
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:
