@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 4
-READABLE = frozenset((4,))
+FORMAT = 5
+READABLE = frozenset((5,))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

@@ -506,15 +506,15 @@ def _memory_arrays(memory: PatchMemory) -> artifact.Arrays:
     for number, layer in enumerate(memory.layers):
         arrays[f"layer{number}.rows"] = layer.bank.rows.half().numpy()
         arrays[f"layer{number}.owners"] = layer.bank.owners.int().numpy()
-        arrays[f"layer{number}.scales"] = np.array([layer.bandwidth, layer.spread])
+        arrays[f"layer{number}.scales"] = np.array([layer.bandwidth, layer.unit])
     return arrays
 
 
 def _restore_layer(arrays: artifact.Arrays, number: int, weights: LayerWeights) -> LayerMemory:
     parts = {name: torch.from_numpy(arrays[f"layer{number}.{name}"]) for name in ("rows", "owners", "scales")}
     bank = MemoryBank(parts["rows"].float(), parts["owners"].long())
-    bandwidth, spread = parts["scales"].tolist()
-    return LayerMemory(bank, bandwidth, spread, weights)
+    bandwidth, unit = parts["scales"].tolist()
+    return LayerMemory(bank, bandwidth, unit, weights)
 
 
 def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> _Fitted:

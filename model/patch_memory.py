@@ -25,7 +25,7 @@ Tick = Callable[[], None]
 
 PROFILE_SHRINKAGE = 50
 PROFILE_SMOOTHING = 5
-SMALLEST_SPREAD = 1e-6
+SMALLEST_UNIT = 1e-6
 SMALLEST_BANDWIDTH = 1e-6
 MEASURED = 10
 """So many pictures tell how far a normal patch typically is from the nearest remembered one."""
@@ -45,25 +45,25 @@ class Maps(NamedTuple):
 class LayerMemory:
     """One layer's memory.
 
-    bandwidth: of the kernel by which the bank explains a patch; 0 for the nearest row alone. spread: standard deviation
-    of the distances over the normal pictures. Distances of different layers come in different units, so each layer's
-    are divided by it before they are added up.
+    bandwidth: of the kernel by which the bank explains a patch; 0 for the nearest row alone. unit: the distance of the
+    farthest patch of the typical normal picture, by which each layer's distances are divided before they are added up;
+    a spread over all patches would measure how many of them are far, and a few odd pictures would stretch it.
     """
 
     bank: MemoryBank
     bandwidth: float
-    spread: float
+    unit: float
     weights: LayerWeights
 
     def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
-        """float16 (..., h, w, C) -> float32 (..., h, w), the distance to what the bank makes of each patch, in spreads.
+        """float16 (..., h, w, C) -> float32 (..., h, w), the distance to what the bank makes of each patch, in units.
 
         hidden: a part whose patches to leave out, as if it had never been seen. What is found is where the bank is.
         """
         rows = patches.to(self.bank.rows.device).flatten(end_dim=-2).float()
         mask = _rows_of(self.bank, hidden)
         found = self.bank.residuals(rows, self.bandwidth, mask) if self.bandwidth else self.bank.distances(rows, mask)
-        return found.reshape(patches.shape[:-1]) / self.spread
+        return found.reshape(patches.shape[:-1]) / self.unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +174,15 @@ def _measure(
     weights: LayerWeights,
     tick: Tick,
 ) -> tuple[LayerMemory, Tensor]:
-    """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in spreads."""
+    """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in units."""
     bandwidth = _bandwidth(bank, maps, parts, inside, weights.kernel) if weights.kernel else 0.0
     unscaled = LayerMemory(bank, bandwidth, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, (part, layer) in enumerate(zip(parts, maps, strict=True)):
         distances[index] = unscaled.distances(layer, hidden=part)
         tick()
-    spread = max(float(distances[:, inside].std()), SMALLEST_SPREAD)
-    return LayerMemory(bank, bandwidth, spread, weights), distances / spread
+    unit = max(float(distances[:, inside].amax(dim=1).median()), SMALLEST_UNIT)
+    return LayerMemory(bank, bandwidth, unit, weights), distances / unit
 
 
 def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], parts: Sequence[int], inside: Tensor, kernel: float) -> float:
