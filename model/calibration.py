@@ -20,7 +20,6 @@ PROVISIONAL_BELOW = 10
 SUSPECTS_FROM = 10
 SUSPECT_Z = 4.5
 SUSPECT_SHARE = 0.1
-COLD_START_Z = 4.0
 LEAST_SHARE = 0.1
 LEAST_SPREAD = 0.05
 """Scores of real pictures vary more; those of a few may agree by chance."""
@@ -57,14 +56,12 @@ class Calibration:
 
     @property
     def provisional(self) -> bool:
-        """Too few normal pictures for any promise: the threshold is a robust guess."""
+        """Too few normal pictures for any promise: the threshold is an estimate."""
         return self.independent < PROVISIONAL_BELOW
 
     @cached_property
     def threshold(self) -> float:
         """Raw scores above it are abnormal."""
-        if self.provisional:
-            return _robust_threshold(self.scores)
         return supported_threshold(self.scores, self.alarm_rate, self.independent)
 
     def verdict(self, raw_score: float) -> Verdict:
@@ -133,10 +130,9 @@ def supported_threshold(scores: NDArray[np.float64], alarm_rate: float, independ
 
     The conformal threshold of few scores is their maximum, so that one odd picture among them sets it alone, and many
     anomalies stay below. It counts n / ENOUGH; the rest is that of log-normal scores, to which all of them contribute.
-    Of fewer than PROVISIONAL_BELOW scores such an interval would be boundless.
     """
     n, promised = independent or len(scores), tail_threshold(scores, alarm_rate, independent)
-    if not PROVISIONAL_BELOW <= n < ENOUGH:
+    if n >= ENOUGH:
         return promised
     return promised + (1 - n / ENOUGH) * (lognormal_threshold(scores, alarm_rate, independent) - promised)
 
@@ -156,10 +152,6 @@ def suspects(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     marked = np.zeros(n, dtype=bool)
     marked[strangest] = z[strangest] > SUSPECT_Z
     return marked
-
-
-def _robust_threshold(scores: NDArray[np.float64]) -> float:
-    return float(np.median(scores) + COLD_START_Z * _robust_spread(scores))
 
 
 def _robust_spread(scores: NDArray[np.float64]) -> float:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from model.calibration import (
     ENOUGH,
-    PROVISIONAL_BELOW,
     SUSPECTS_FROM,
     Calibration,
     conformal_threshold,
@@ -120,12 +119,11 @@ def test_the_tail_begins_where_the_promise_ends(scores: np.ndarray, alarm_rate: 
         assert threshold == conformal_threshold(scores, alarm_rate)
 
 
-few = st.lists(st.floats(0, 1e6), min_size=2, max_size=PROVISIONAL_BELOW - 1)
 many = st.lists(st.floats(0, 1e6), min_size=ENOUGH, max_size=80)
 
 
-@given((few | many).map(np.array), rates)
-def test_enough_scores_need_no_assumption_and_very_few_allow_none(scores: np.ndarray, alarm_rate: float) -> None:
+@given(many.map(np.array), rates)
+def test_enough_scores_need_no_assumption(scores: np.ndarray, alarm_rate: float) -> None:
     assert supported_threshold(scores, alarm_rate) == tail_threshold(scores, alarm_rate)
 
 
@@ -134,7 +132,7 @@ def _two_kinds(size: tuple[int, int], generator: np.random.Generator) -> np.ndar
     return generator.normal(1, 0.05, size) + 0.8 * (generator.random(size) < 0.1)
 
 
-@pytest.mark.parametrize("n", [10, 25, 49])
+@pytest.mark.parametrize("n", [5, 9, 10, 25, 49])
 @pytest.mark.parametrize(
     "draw",
     [
@@ -149,6 +147,14 @@ def test_few_scores_never_alarm_twice_as_often_as_asked(draw: Callable[..., np.n
     drawn = draw((4000, n + 1), np.random.default_rng(5))
     alarms = np.mean([row[-1] > supported_threshold(row[:-1], 0.05) for row in drawn])
     assert 0.025 <= alarms <= 0.1
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("alarm_rate", [0.01, 0.05, 0.2])
+def test_the_first_pictures_alarm_as_often_as_asked(n: int, alarm_rate: float) -> None:
+    drawn = np.random.default_rng(6).lognormal(0, 0.3, (4000, n + 1))
+    alarms = np.mean([row[-1] > supported_threshold(row[:-1], alarm_rate) for row in drawn])
+    assert 0.5 * alarm_rate <= alarms <= 1.5 * alarm_rate
 
 
 def test_one_odd_picture_of_25_does_not_set_the_threshold_alone() -> None:
@@ -227,10 +233,11 @@ def test_the_threshold_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calibration.score(1.6) < 0.5
 
 
-def test_ten_pictures_end_the_provisional_time() -> None:
-    spread = np.linspace(1, 2, 10)
-    assert Calibration(spread, 0.1).threshold == supported_threshold(spread, 0.1)
-    assert Calibration(spread[:9]).threshold > spread[8]
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_a_provisional_threshold_follows_the_rate(n: int) -> None:
+    scores = np.random.default_rng(4).lognormal(0, 0.3, n)
+    strict, usual, loose = (Calibration(np.sort(scores), rate).threshold for rate in (0.01, 0.05, 0.2))
+    assert loose < usual < strict
 
 
 @pytest.mark.parametrize("n", [20, 50, 200])
