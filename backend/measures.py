@@ -71,7 +71,7 @@ def _state(registry: Registry, queue_length: int | None) -> CollectorRegistry:
     )
     for project_id in registry.projects():
         project = str(project_id)
-        versions.labels(project).set(len(registry.versions(project_id)))
+        versions.labels(project).set(registry.count(project_id))
         version = registry.in_charge(project_id)
         if version is None:
             continue

@@ -126,9 +126,13 @@ class Registry:
         found = [self._manifest(project_id, name) for name in self.store.names(project_id, "versions")]
         return sorted((version for version in found if version), key=lambda version: version.created_at)
 
+    def count(self, project_id: int) -> int:
+        """How many versions there are, without a look into them."""
+        return len(self.store.names(project_id, "versions"))
+
     def has_models(self, project_id: int) -> bool:
         """Whether there is any, be it of another release, or set aside."""
-        return bool(self.store.names(project_id, "versions") or self.store.names(project_id, EARLIER))
+        return bool(self.count(project_id) or self.store.names(project_id, EARLIER))
 
     def prune(self, project_id: int, keep: int) -> list[str]:
         """Deletes all but the newest `keep` versions, never the one in charge; returns the names of the deleted."""

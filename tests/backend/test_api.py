@@ -106,6 +106,18 @@ def test_prometheus_reads_what_happened(
     assert f"anomaly_last_training_timestamp_seconds{{{project}}} 1.7672256e+09" in lines
 
 
+def test_versions_are_counted_without_reading_them(
+    client: TestClient, services: Services, promote: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(name="newer")
+    read: list[tuple[str, ...]] = []
+    really = services.registry.store.read
+    monkeypatch.setattr(services.registry.store, "read", lambda *path: read.append(path[1:]) or really(*path))
+    lines = client.get("/metrics").text.splitlines()
+    assert f'anomaly_versions{{project="{PROJECT}"}} 2.0' in lines
+    assert {path[1] for path in read if path[0] == "versions"} == {"newer"}
+
+
 def test_every_number_that_the_docs_name_is_there(client: TestClient) -> None:
     named = set(re.findall(r"`(anomaly_\w+)`", (ROOT / "docs" / "operating.md").read_text()))
     described = set(re.findall(r"^# TYPE (anomaly_\w+) ", client.get("/metrics").text, re.MULTILINE))
