@@ -135,10 +135,16 @@ class Registry:
         return bool(self.count(project_id) or self.store.names(project_id, EARLIER))
 
     def prune(self, project_id: int, keep: int) -> list[str]:
-        """Deletes all but the newest `keep` versions, never the one in charge; returns the names of the deleted."""
+        """Deletes all but the newest `keep` versions; returns the names of the deleted.
+
+        Never the one in charge, the one that it replaced, and the one that its changes are told since.
+        """
         names = [version.name for version in self.versions(project_id)]
         current = self.current(project_id)
-        old = [name for name in names[: max(0, len(names) - keep)] if name != current]
+        before = [row["version"] for row in self.promotions(project_id) if row["version"] != current][-1:]
+        evaluation = (current and self.evaluation(project_id, current)) or {}
+        needed = {current, *before, evaluation.get("changes", {}).get("since")}
+        old = [name for name in names[: max(0, len(names) - keep)] if name not in needed]
         for name in old:
             # The manifest first: a version that is half deleted counts as none.
             self.store.remove(project_id, "versions", name, "manifest.json")

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data/state")
     cache_dir: Path = Path("data/cache")
     cache_max_gb: float = Field(2.0, gt=0)
-    keep_versions: int = Field(0, ge=0)
+    keep_versions: int = Field(30, ge=0)
     forget_days: float = Field(30.0, ge=0)
     queue_url: str = ""
 

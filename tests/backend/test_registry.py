@@ -131,6 +131,17 @@ def test_old_versions_go_but_never_the_one_in_charge(root: str, detector: Anomal
     assert registry.prune(2, 2) == []
 
 
+def test_what_the_version_in_charge_replaced_and_is_compared_with_is_kept(root: str, detector: AnomalyDetector) -> None:
+    registry = Registry(root)
+    for number in range(7):
+        registry.save(make_version(name=f"v{number}", created_at=f"2026-01-01T00:00:0{number}"), detector, {})
+    registry.save_evaluation(2, "v5", {"changes": {"since": "v1"}})
+    for name in ("v1", "v2", "v3", "v5"):
+        registry.promote(2, name, "people chose it")
+    assert registry.prune(2, 1) == ["v0", "v2", "v4"]
+    assert [version.name for version in registry.versions(2)] == ["v1", "v3", "v5", "v6"]
+
+
 def test_what_a_newer_release_adds_to_a_version_is_left_alone(tmp_path: Path, detector: AnomalyDetector) -> None:
     registry = Registry(str(tmp_path))
     registry.save(make_version(), detector, {})
