@@ -173,7 +173,12 @@ def is_finished(task: Task) -> bool:
 
 def is_judged(task: Task) -> bool:
     """Whether someone has submitted an annotation of the task, which may want more than one."""
-    return any(not annotation.get("was_cancelled") for annotation in task.get("annotations") or ())
+    return bool(judgements(task))
+
+
+def judgements(task: Task) -> list[dict[str, Any]]:
+    """The annotations that people have submitted, without those by which they skipped the task."""
+    return [annotation for annotation in task.get("annotations") or () if not annotation.get("was_cancelled")]
 
 
 def _verdict(task: Task, config: LabelConfig) -> tuple[Verdict | None, Sequence[dict[str, Any]]]:
@@ -195,8 +200,7 @@ def _dispute(task: Task, uri: str, voices: Sequence[dict[str, Any]], config: Lab
 def _voices(task: Task, config: LabelConfig) -> list[dict[str, Any]]:
     """Each annotator's submitted annotation that has a verdict: the ground truth, otherwise the one changed last."""
     newest: dict[Any, dict[str, Any]] = {}
-    annotations = [a for a in task.get("annotations") or () if not a.get("was_cancelled")]
-    for annotation in sorted(annotations, key=lambda item: (bool(item.get("ground_truth")), changed_at(item))):
+    for annotation in sorted(judgements(task), key=lambda item: (bool(item.get("ground_truth")), changed_at(item))):
         if config.verdict_of(annotation.get("result") or ()) is not None:
             newest[annotator(annotation)] = annotation
     return list(newest.values())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from backend.dataset import Dataset, Task, changed_at, image_uri, is_finished, is_judged
+from backend.dataset import Dataset, Task, changed_at, image_uri, is_finished, is_judged, judgements
 from backend.labels import LabelConfig
 from backend.naming import is_ours
 from backend.registry import ModelVersion
@@ -84,7 +84,7 @@ def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
 def superseded(task: Task, config: LabelConfig, version: str, now: datetime) -> list[Json]:
     """Our predictions that one of `version` has replaced for so long that nobody is shown them any more.
 
-    Those of a task that somebody has judged are evidence and stay.
+    What had been predicted before somebody judged the task is evidence and stays.
     """
     newest, others = _newest_and_others(task, config, version)
     return others if newest and _age(newest, now) >= OPEN_TIME else []
@@ -99,12 +99,17 @@ def outlived(task: Task, config: LabelConfig, version: str, now: datetime) -> li
 
 
 def _newest_and_others(task: Task, config: LabelConfig, version: str) -> tuple[Json | None, list[Json]]:
-    """The prediction that counts, and the rest of ours; neither of a task that lacks one or that people judged."""
+    """The prediction that counts, and the rest of ours since the last judgement; neither where they all stay.
+
+    A judged task that wants another gets a prediction of each new version from Label Studio, with every look at it.
+    """
     valid = _valid(task, config, version)
-    if not valid or is_finished(task) or is_judged(task):
+    if not valid or is_finished(task):
         return None, []
     newest = max(valid, key=changed_at)
-    return newest, [prediction for prediction in ours_of(task) if prediction is not newest]
+    judged_at = max((str(annotation.get("created_at") or "") for annotation in judgements(task)), default="")
+    others = [row for row in ours_of(task) if row is not newest and changed_at(row) > judged_at]
+    return newest, others
 
 
 def _age(prediction: Json, now: datetime) -> timedelta:

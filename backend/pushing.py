@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from backend.dataset import Task
+from backend.dataset import Task, is_judged
 from backend.deciding import is_our_prediction, outlived, superseded
 from backend.errors import BackendError, StudioRefused
 from backend.labels import LabelConfig
@@ -61,8 +61,8 @@ def tidy(
 ) -> dict[int, list[Json]]:
     """Deletes superseded predictions; by task, those that are left.
 
-    Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models', and where
-    people may have one of those open that are left.
+    Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models', where
+    people may have one of those open that are left, and where an annotation may have begun from one.
     """
     outdated = {task["id"]: outlived(task, config, version, now) for task in tasks}
     old = {task["id"]: outdated[task["id"]] or superseded(task, config, version, now) for task in tasks}
@@ -71,9 +71,8 @@ def tidy(
         for task in tasks
         if old[task["id"]]
     }
-    alone = {
-        task_id: rows for task_id, rows in left.items() if not outdated[task_id] and all(map(is_our_prediction, rows))
-    }
+    in_use = {task["id"] for task in tasks if outdated[task["id"]] or is_judged(task)}
+    alone = {key: rows for key, rows in left.items() if key not in in_use and all(map(is_our_prediction, rows))}
     if alone:
         studio.delete_predictions(project_id, list(alone))
         push(studio, project_id, [_again(task_id, row) for task_id, rows in alone.items() for row in rows])

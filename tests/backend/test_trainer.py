@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +402,39 @@ def test_what_was_replaced_a_shift_ago_is_deleted_though_somebody_is_always_at_w
     trainer.backfill(PROJECT, version, due)
     assert studio.deleted == [70]
     assert (studio.emptied, studio.imported) == ([], [])  # somebody may have one of the others open
+
+
+def test_a_task_that_awaits_another_judgement_keeps_what_was_predicted_before_the_last_and_the_newest(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    version = str(services.registry.current(PROJECT))
+    filled = services.settings.label_config(studio.label_config).verdict_id
+    at = datetime.now(UTC)
+
+    def judged(task_id: int, *hours_ago: float, judged_ago: float) -> None:
+        studio.wait_with(task_id)
+        made = [(at - timedelta(hours=ago)).isoformat() for ago in hours_ago]
+        studio.labelled[-1]["predictions"] = [
+            {"id": 10 * task_id + number, "model_version": "normal-5-0000aaaa", "created_at": time, "result": [{}]}
+            for number, time in enumerate(made)
+        ]
+        studio.labelled[-1]["predictions"][-1] |= {
+            "model_version": version,
+            "result": [{"id": filled, "from_name": "verdict"}],
+        }
+        time = (at - timedelta(hours=judged_ago)).isoformat()
+        studio.labelled[-1]["annotations"] = [{"result": [], "created_at": time, "parent_prediction": 10 * task_id + 1}]
+
+    judged(7, 9, 8, 6, 5, 4, judged_ago=7)  # 70 and 71 came before the judgement
+    judged(8, 9, 8, judged_ago=7)
+    judged(9, 3, 2, 0.1, judged_ago=7)  # somebody may have one of the others open
+    judged(10, 9, 8, judged_ago=10)
+    due = trainer.sync(PROJECT)
+    assert due == [7, 10]
+    trainer.backfill(PROJECT, version, due)
+    assert sorted(studio.deleted) == [72, 73, 100]
+    assert (studio.emptied, studio.imported) == ([], [])  # no annotation loses the prediction that it began from
 
 
 def test_another_backend_of_the_project_is_left_alone(trainer: Trainer, studio: FakeStudio, services: Services) -> None:
