@@ -27,6 +27,7 @@ def project_status(project_id: int, parts: Services) -> Json:
         fault = NO_WORKER[settings.embedded] if board.lacks_worker(project_id) else None
     except QueueUnreachable as error:
         news, problems, pending, fault = {}, [], False, str(error)
+    without_image = news.get("without_image", [])
     needed = news.get("normals_needed", 0 if name else settings.min_normals)
     told = fault or news.get("error")
     state = _state(version, news, told)
@@ -55,9 +56,9 @@ def project_status(project_id: int, parts: Services) -> Json:
         "last_training": news.get("last_training") if name else None,  # otherwise it was another project's
         "area_task": news.get("area_task"),
         "disputed": news.get("disputed", []),
-        "without_image": news.get("without_image", []),
+        "without_image": without_image,
         "suggested": [row | {"uri": shown(row["uri"])} for row in news.get("suggested", [])[:SHOWN]],
-        "problems": problems,
+        "problems": [row for row in problems if row["task_id"] not in without_image],  # /predict noted those too
         "updated_at": news.get("updated_at"),
     }
 

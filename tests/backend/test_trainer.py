@@ -20,6 +20,7 @@ from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
 from backend.settings import WEBHOOK_HEADER
+from backend.status import project_status
 from backend.training import Trainer
 from model.errors import NotEnoughNormals
 from tests.conftest import PROJECT, PictureServer
@@ -494,6 +495,21 @@ def test_pictures_that_cannot_be_used_are_told_of_while_their_task_is_there_with
     board.note_pictures(PROJECT, {9: ("/data/upload/9.jpg", "can be read now that it is labelled")})
     trainer.sync(PROJECT)
     assert [problem["task_id"] for problem in board.problems(PROJECT)] == [8]
+
+
+def test_a_task_without_a_picture_is_told_once(trainer: Trainer, studio: FakeStudio, services: Services) -> None:
+    trainer.sync(PROJECT)
+    task = {"id": 7, "data": {}, "annotations": [], "predictions": [], "is_labeled": False}
+    studio.labelled.append(task)
+
+    def told() -> tuple[list[int], list[int]]:
+        services.predictor.predict(PROJECT, [task], EXAMPLE_CONFIG)  # as Label Studio asks for it
+        status = project_status(PROJECT, services)
+        return [problem["task_id"] for problem in status["problems"]], status["without_image"]
+
+    assert told() == ([7], [])
+    trainer.sync(PROJECT)
+    assert told() == ([], [7])
 
 
 def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:
