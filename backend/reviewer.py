@@ -44,6 +44,9 @@ class Reviewer:
         detector = self._registry.detector(project_id, version.name)
         known = self._registry.evaluation(project_id, version.name) or {}
         evaluation = known | report(project_id, version.name, detector, dataset, cases) | seen
+        # Those that people took back the label of are still shown as the nearest learned ones.
+        learned = {image.name for image in detector.training} & known.get("pictures", {}).keys()
+        evaluation["pictures"] = {name: known["pictures"][name] for name in learned} | evaluation["pictures"]
         before = self._registry.evaluation(project_id, known["changes"]["since"]) if "changes" in known else None
         if before:
             evaluation["changes"] = changes(before, evaluation)

@@ -178,7 +178,7 @@ def _picture(project_id: int, task_id: int, parts: Services, kind: str, version:
     if kind == "heat":
         return _jpeg(parts.thumbnails.heat(uri, project_id, task_id, name, detector))
     nearest = parts.thumbnails.nearest(uri, project_id, task_id, name, detector)
-    return _picture(project_id, nearest, parts, "plain", version)
+    return _picture(project_id, nearest, parts, "plain", name)
 
 
 def _address(project_id: int, task_id: int, evaluation: Json | None, parts: Services) -> str:

@@ -512,6 +512,25 @@ def test_a_task_without_a_picture_is_told_once(trainer: Trainer, studio: FakeStu
     assert told() == ([], [7])
 
 
+def test_the_report_knows_learned_pictures_whose_labels_people_took_back(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    studio.label(7, "abnormal")
+    trainer.sync(PROJECT)
+    first = str(services.registry.current(PROJECT))
+    for task in (studio.labelled[0], studio.labelled[-1]):
+        task |= {"annotations": [], "is_labeled": False}
+    trainer.sync(PROJECT)
+    second = str(services.registry.current(PROJECT))
+    services.registry.promote(PROJECT, first, "put in charge by hand")
+    services.registry.pass_over(PROJECT, second)
+    trainer.sync(PROJECT)
+    evaluation = services.registry.evaluation(PROJECT, first)
+    assert services.registry.current(PROJECT) == first
+    assert evaluation is not None
+    assert sorted(evaluation["pictures"]) == ["1", "2", "3", "4", "5", "6"]
+
+
 def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:
     folder = Path(services.settings.model_dir) / str(PROJECT)
     folder.mkdir(parents=True)
