@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from backend.addresses import saved
 from backend.board import Board
 from backend.comparing import changes
 from backend.dataset import Dataset
-from backend.drift import drift
-from backend.pictures import Pictures
+from backend.drift import NEWEST, drift
+from backend.pictures import Pictures, Place
 from backend.registry import ModelVersion, Registry
 from backend.review import Case, held_out_cases, report
+from model.detector import AnomalyDetector
+from model.embedding import Embedding
 
 Json = dict[str, Any]
+
+MOST_SECONDS = 10.0
+"""For a first look at the newest pictures: a version waits for it."""
 
 
 class Reviewer:
@@ -32,11 +39,24 @@ class Reviewer:
         judged = {row["task_id"]: row for row in saved["cases"]}
         return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
 
+    def first_look(self, detector: AnomalyDetector, places: Sequence[Place]) -> Json:
+        """The newest pictures and drift, as `review` finds them later, once the predictions are in Label Studio.
+
+        places: of the tasks that a new version is going to predict. What cannot be had soon is left out.
+        """
+        newest = sorted(places, key=lambda place: -place[1])[:NEWEST]
+        found = self._pictures.embed_each(newest, detector.config, time.monotonic() + MOST_SECONDS)
+        rows = [
+            {"task_id": task_id, "uri": saved(uri)} | _judged(detector, item)
+            for (uri, task_id), item in zip(newest, found, strict=True)
+            if isinstance(item, Embedding)
+        ]
+        return _seen(detector, rows)
+
     def review(self, version: ModelVersion, dataset: Dataset, newest: list[Json]) -> None:
         """Compares a version with whatever people have confirmed since, and with the newest pictures."""
         detector = self._registry.detector(version.project_id, version.name)
-        seen = {"newest": newest, "drift": drift(detector.calibration, newest)}
-        self.measure(version, dataset, self.cases(version, dataset), **seen)
+        self.measure(version, dataset, self.cases(version, dataset), **_seen(detector, newest))
 
     def measure(self, version: ModelVersion, dataset: Dataset, cases: Sequence[Case], **seen: Any) -> Json:
         """Saves what a version is worth by what is confirmed now; whatever else was known of it stays."""
@@ -52,3 +72,12 @@ class Reviewer:
             evaluation["changes"] = changes(before, evaluation)
         self._registry.save_evaluation(project_id, version.name, evaluation)
         return evaluation
+
+
+def _judged(detector: AnomalyDetector, embedding: Embedding) -> Json:
+    raw_score, calibration = detector.raw_score(embedding), detector.calibration
+    return {"score": calibration.score(raw_score), "predicted": calibration.verdict(raw_score).value}
+
+
+def _seen(detector: AnomalyDetector, newest: list[Json]) -> Json:
+    return {"newest": newest, "drift": drift(detector.calibration, newest)}

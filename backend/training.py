@@ -24,7 +24,7 @@ from backend.labels import LabelConfig
 from backend.learning import Learner
 from backend.leaving import find_project, is_connected
 from backend.logs import about
-from backend.pictures import Pictures
+from backend.pictures import Pictures, Place
 from backend.pushing import push, task_prediction, tidy
 from backend.recipes import detector_config, learning_recipe, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
@@ -98,7 +98,7 @@ class Trainer:
         why = why_train(dataset, current, self._settings, wanted_recipe, force=force, chosen=chosen)
         if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
             log.info("project %s: training, because %s", project_id, why)
-            current = self._train(project_id, dataset, wanted, current, why, check)
+            current = self._train(project_id, dataset, open_places(tasks, config), wanted, current, why, check)
         elif current:
             self._reviewer.review(current, dataset, newest_predictions(tasks, config, current.name))
         self._suggest(project_id, tasks, dataset, config, wanted, current)
@@ -221,12 +221,16 @@ class Trainer:
         self,
         project_id: int,
         dataset: Dataset,
+        others: Sequence[Place],
         config: DetectorConfig,
         current: ModelVersion | None,
         why: str,
         check: Callable[[], None],
     ) -> ModelVersion | None:
-        """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards."""
+        """Trains, evaluates and, unless it is worse, promotes; returns the version in charge afterwards.
+
+        others: the pictures that nobody has judged yet.
+        """
         started = time.monotonic()
         wanted_recipe = recipe(config, self._pictures)
         detector, unread = self._learn(project_id, dataset, config, current)
@@ -260,7 +264,9 @@ class Trainer:
         check()
         if current and current.name == name:
             evaluation = (self._registry.evaluation(project_id, name) or {}) | evaluation
-        elif current and before:
+        else:
+            evaluation |= self._reviewer.first_look(detector, others)
+        if current and before:
             evaluation["changes"] = changes(self._reviewer.measure(current, dataset, before), evaluation)
         self._registry.save(version, detector, evaluation)
         with about(version=name):

@@ -531,6 +531,27 @@ def test_the_report_knows_learned_pictures_whose_labels_people_took_back(
     assert sorted(evaluation["pictures"]) == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_a_new_version_tells_drift_before_its_predictions_are_pushed(
+    trainer: Trainer,
+    studio: FakeStudio,
+    services: Services,
+    picture_server: PictureServer,
+    normal_pictures: list[Path],
+) -> None:
+    for task_id in range(7, 28):
+        studio.label(task_id, "normal")
+    for task_id in range(28, 51):
+        picture_server.contents[f"/data/upload/{task_id}.jpg"] = normal_pictures[task_id - 28].read_bytes()
+        studio.wait_with(task_id)
+    studio.wait_with(99)  # its picture cannot be read
+    trainer.sync(PROJECT)
+    version = str(services.registry.current(PROJECT))
+    evaluation = services.registry.evaluation(PROJECT, version)
+    assert evaluation is not None
+    assert [row["task_id"] for row in evaluation["newest"]] == [*range(50, 27, -1)]
+    assert services.registry.summary(PROJECT, version)["drift_p_value"] == evaluation["drift"]["p_value"]
+
+
 def test_a_training_deletes_what_a_killed_process_left_half_written(trainer: Trainer, services: Services) -> None:
     folder = Path(services.settings.model_dir) / str(PROJECT)
     folder.mkdir(parents=True)
