@@ -19,7 +19,7 @@ from model.embedding import Embedding
 
 Json = dict[str, Any]
 
-MOST_SECONDS = 10.0
+MOST_SECONDS = 2.0
 """For a first look at the newest pictures: a version waits for it."""
 
 
