@@ -130,8 +130,10 @@ class Embedder:
 
     @property
     def batch(self) -> int:
-        """How many pictures are embedded at once."""
-        return max(BATCHES_ON_GPU) if self.device.type == "cuda" else BATCH
+        """How many pictures are embedded at once: on a CPU one for each core, as more only take memory."""
+        if self.device.type == "cuda":
+            return max(BATCHES_ON_GPU)
+        return min(BATCH, torch.get_num_threads()) if self.device.type == "cpu" else BATCH
 
     @cached_property
     def backbone(self) -> Backbone:

@@ -444,6 +444,20 @@ def test_every_answer_stands_at_its_pictures_place(textures: AnomalyDetector) ->
         assert isinstance(answer, ImageUnreadable) or (answer.height, answer.width) == size
 
 
+@pytest.mark.parametrize("cores", [1, 3, 64])
+def test_the_network_sees_as_many_pictures_at_once_as_there_are_cores_but_not_many(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Embedder(SMALL.backbone, SMALL.image_size, device="cpu")
+    monkeypatch.setattr("model.embedding.torch.get_num_threads", lambda: cores)
+    seen: list[int] = []
+    network = embedder.backbone
+    watched = replace(network, patches=lambda batch: seen.append(len(batch)) or network.patches(batch))
+    monkeypatch.setitem(vars(embedder), "backbone", watched)
+    list(embedder.embed([texture(seed) for seed in range(2 * BATCH)]))
+    assert max(seen) == min(cores, BATCH)
+
+
 def test_broken_pictures_alone_are_all_told(textures: AnomalyDetector) -> None:
     answers = list(textures.predict_each([b"broken"] * (BATCH + 1)))
     assert [type(answer) for answer in answers] == [ImageUnreadable] * (BATCH + 1)
