@@ -190,6 +190,7 @@ def detector(normal_pictures: list[Path]) -> AnomalyDetector:
 def settings(tmp_path: Path, picture_server: PictureServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr("backend.app.WEBHOOK_SECONDS", 60.0)  # the disk may be busy with other tests
     return load_settings(
         label_studio_url=picture_server.url,
         label_studio_api_key="f" * 40,

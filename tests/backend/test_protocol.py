@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from backend.app import create_app
+from backend.app import WEBHOOK_SECONDS, create_app
 from backend.errors import StudioRefused, StudioUnreachable
 from backend.labels import EXAMPLE_CONFIG, parse_config
 from backend.naming import UNTRAINED
@@ -279,7 +279,8 @@ def test_it_starts_and_answers_while_nothing_else_can_be_reached(settings: Any) 
     assert client.post("/webhook", json=event).status_code == 503
 
 
-def test_label_studio_never_waits_for_a_queue_that_hangs(settings: Any) -> None:
+def test_label_studio_never_waits_for_a_queue_that_hangs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.app.WEBHOOK_SECONDS", WEBHOOK_SECONDS)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         values = _values(settings) | {"queue_url": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"}
         client = TestClient(create_app(build_services(load_settings(**values))))
