@@ -155,7 +155,6 @@ class Board:
 
     def keep_problems(self, project_id: int, uris: dict[int, str]) -> None:
         """Forgets the problems of tasks that are gone or have another picture now. uris: of all tasks, by id."""
-
         self._broken.keep(project_id, uris)
 
         def is_there(row: Json) -> bool:

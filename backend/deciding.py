@@ -87,7 +87,7 @@ def superseded(task: Task, config: LabelConfig, version: str, now: datetime) -> 
     What had been predicted before somebody judged the task is evidence and stays.
     """
     newest, others = _newest_and_others(task, config, version)
-    return others if newest and _age(newest, now) >= OPEN_TIME else []
+    return others if newest and others and _age(newest, now) >= OPEN_TIME else []
 
 
 def outlived(task: Task, config: LabelConfig, version: str, now: datetime) -> list[Json]:

@@ -38,8 +38,10 @@ def push(studio: Studio, project_id: int, predictions: Sequence[Json]) -> None:
     try:
         created = studio.import_predictions(project_id, predictions)
     except StudioRefused as error:
+        if error.status != 400:
+            raise
         left = _of_tasks_that_are_there(studio, project_id, predictions)
-        if error.status != 400 or len(left) == len(predictions):
+        if len(left) == len(predictions):
             raise
         push(studio, project_id, left)
         return

@@ -35,8 +35,8 @@ class Reviewer:
         """How a version judges what people confirmed; only what it has not judged before costs time."""
         project_id = version.project_id
         detector = self._registry.detector(project_id, version.name)
-        saved = self._registry.evaluation(project_id, version.name) or {"cases": []}
-        judged = {row["task_id"]: row for row in saved["cases"]}
+        known = self._registry.evaluation(project_id, version.name) or {"cases": []}
+        judged = {row["task_id"]: row for row in known["cases"]}
         return held_out_cases(project_id, detector, dataset, self._pictures, self._board, judged)
 
     def first_look(self, detector: AnomalyDetector, places: Sequence[Place]) -> Json:

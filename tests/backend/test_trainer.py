@@ -55,6 +55,16 @@ class FakeStudio:
         data = {"image": f"/data/upload/{task_id}.jpg"}
         self.labelled.append({"id": task_id, "data": data, "predictions": predictions, "is_labeled": False})
 
+    def wait_replaced(self, task_id: int, made: Sequence[datetime], newest: dict[str, Any]) -> None:
+        """A task that was predicted at these times: by an earlier version, at last as `newest`."""
+        self.wait_with(task_id)
+        predictions: list[dict[str, Any]] = [
+            {"id": 10 * task_id + number, "model_version": "normal-5-0000aaaa", "created_at": time.isoformat()}
+            for number, time in enumerate(made)
+        ]
+        predictions[-1] |= newest
+        self.labelled[-1]["predictions"] = predictions
+
     def delete(self, *task_ids: int) -> None:
         self.labelled = [task for task in self.labelled if task["id"] not in task_ids]
 
@@ -378,29 +388,24 @@ def test_what_has_no_prediction_yet_is_due_before_what_has_an_old_one(trainer: T
     assert trainer.sync(PROJECT) == [8, 9, 7]
 
 
+def in_charge(services: Services, studio: FakeStudio) -> dict[str, Any]:
+    """What a prediction of the version in charge holds, made for the labelling config as it is."""
+    filled = services.settings.label_config(studio.label_config).verdict_id
+    version = str(services.registry.current(PROJECT))
+    return {"model_version": version, "result": [{"id": filled, "from_name": "verdict"}]}
+
+
 def test_what_was_replaced_a_shift_ago_is_deleted_though_somebody_is_always_at_work(
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:
     trainer.sync(PROJECT)
-    version = str(services.registry.current(PROJECT))
-    filled = services.settings.label_config(studio.label_config).verdict_id
-    at = datetime.now(UTC)
-
-    def wait_with(task_id: int, *made: datetime) -> None:
-        *early, newest = (
-            {"id": 10 * task_id + number, "model_version": "normal-5-0000aaaa", "created_at": time.isoformat()}
-            for number, time in enumerate(made)
-        )
-        newest |= {"model_version": version, "result": [{"id": filled, "from_name": "verdict"}]}
-        studio.wait_with(task_id)
-        studio.labelled[-1]["predictions"] = [*early, newest]
-
-    wait_with(7, at - 2 * SHIFT, at - SHIFT, at - OPEN_TIME)
-    wait_with(8, at - SHIFT, at - OPEN_TIME)
+    newest, at = in_charge(services, studio), datetime.now(UTC)
+    studio.wait_replaced(7, [at - 2 * SHIFT, at - SHIFT, at - OPEN_TIME], newest)
+    studio.wait_replaced(8, [at - SHIFT, at - OPEN_TIME], newest)
     studio.labelled[0]["annotations"][0]["updated_at"] = at.isoformat()
     due = trainer.sync(PROJECT)
     assert due == [7]
-    trainer.backfill(PROJECT, version, due)
+    trainer.backfill(PROJECT, newest["model_version"], due)
     assert studio.deleted == [70]
     assert (studio.emptied, studio.imported) == ([], [])  # somebody may have one of the others open
 
@@ -409,21 +414,10 @@ def test_a_task_that_awaits_another_judgement_keeps_what_was_predicted_before_th
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:
     trainer.sync(PROJECT)
-    version = str(services.registry.current(PROJECT))
-    filled = services.settings.label_config(studio.label_config).verdict_id
-    at = datetime.now(UTC)
+    newest, at = in_charge(services, studio), datetime.now(UTC)
 
     def judged(task_id: int, *hours_ago: float, judged_ago: float) -> None:
-        studio.wait_with(task_id)
-        made = [(at - timedelta(hours=ago)).isoformat() for ago in hours_ago]
-        studio.labelled[-1]["predictions"] = [
-            {"id": 10 * task_id + number, "model_version": "normal-5-0000aaaa", "created_at": time, "result": [{}]}
-            for number, time in enumerate(made)
-        ]
-        studio.labelled[-1]["predictions"][-1] |= {
-            "model_version": version,
-            "result": [{"id": filled, "from_name": "verdict"}],
-        }
+        studio.wait_replaced(task_id, [at - timedelta(hours=ago) for ago in hours_ago], newest)
         time = (at - timedelta(hours=judged_ago)).isoformat()
         studio.labelled[-1]["annotations"] = [{"result": [], "created_at": time, "parent_prediction": 10 * task_id + 1}]
 
@@ -433,7 +427,7 @@ def test_a_task_that_awaits_another_judgement_keeps_what_was_predicted_before_th
     judged(10, 9, 8, judged_ago=10)
     due = trainer.sync(PROJECT)
     assert due == [7, 10]
-    trainer.backfill(PROJECT, version, due)
+    trainer.backfill(PROJECT, newest["model_version"], due)
     assert sorted(studio.deleted) == [72, 73, 100]
     assert (studio.emptied, studio.imported) == ([], [])  # no annotation loses the prediction that it began from
 
