@@ -26,7 +26,7 @@ from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnou
 from model.images import ImageSource, ImageSources, pictures_in, read_size
 from model.memory_bank import MemoryBank
 from model.parts import guessed, places, shown_parts
-from model.patch_memory import LayerMemory, Maps, PatchMemory, learn
+from model.patch_memory import LayerMemory, Maps, PatchMemory, measure, remember
 from model.prediction import Prediction, Verdict, explain
 from model.regions import Map, find_regions
 from model.tiling import AUTO, choose_tiles
@@ -210,17 +210,15 @@ class AnomalyDetector:
         variants = [altered.get(name, ()) for name in names]
         named = [parts.get(name) for name in names]
         shown = shown_parts(torch.stack([places(embedding.of_network) for embedding in embeddings]), named)
-        memory, maps = self._learn(embeddings, variants, shown, progress)
+        banks = self._remember(embeddings, variants, shown)
+        memory, maps = self._measure(banks, embeddings, shown, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
         if len(kept) < len(embeddings):
-            memory, maps = self._learn(
-                [embeddings[index] for index in kept],
-                [variants[index] for index in kept],
-                [shown[index] for index in kept],
-                progress,
-            )
+            certain = [shown[index] for index in kept]
+            without = [bank.of(certain) for bank in banks]
+            memory, maps = self._measure(without, [embeddings[index] for index in kept], certain, progress)
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.sort([float(unseen.place.max()) for unseen in maps])
         independent = len({shown[index] for index in kept})
@@ -296,25 +294,36 @@ class AnomalyDetector:
         )
 
     @torch.inference_mode()
-    def _learn(
+    def _remember(
+        self, embeddings: Sequence[Embedding], altered: Sequence[Sequence[Embedding]], parts: Sequence[int]
+    ) -> list[MemoryBank]:
+        return remember(
+            [embedding.layers for embedding in embeddings],
+            [[embedding.layers for embedding in group] for group in altered],
+            parts,
+            area=self.config.area.inside,
+            rows=self.config.bank_rows,
+            seed=self.config.seed,
+            device=self.embedder.search_device,
+        )
+
+    @torch.inference_mode()
+    def _measure(
         self,
+        banks: Sequence[MemoryBank],
         embeddings: Sequence[Embedding],
-        altered: Sequence[Sequence[Embedding]],
         parts: Sequence[int],
         progress: Progress | None,
     ) -> tuple[PatchMemory, list[Maps]]:
         weights = BACKBONES[self.config.backbone].weights
         steps, total = count(1), len(weights) * len(embeddings)
-        return learn(
+        return measure(
+            banks,
             [embedding.layers for embedding in embeddings],
-            [[embedding.layers for embedding in group] for group in altered],
             parts,
             weights,
             area=self.config.area.inside,
-            rows=self.config.bank_rows,
-            seed=self.config.seed,
             tick=lambda: _report(progress, "learning and measuring", next(steps), total),
-            device=self.embedder.search_device,
         )
 
     def _raw_score(self, anomaly_map: Tensor) -> float:

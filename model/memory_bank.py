@@ -41,6 +41,11 @@ class MemoryBank:
         """The same bank there."""
         return MemoryBank(self.rows.to(device), self.owners.to(device))
 
+    def of(self, parts: Sequence[int]) -> MemoryBank:
+        """Only what was learned of these parts."""
+        wanted = torch.isin(self.owners, torch.tensor(parts, device=self.owners.device))
+        return MemoryBank(self.rows[wanted], self.owners[wanted])
+
     def distances(self, patches: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Euclidean distance of each patch to its nearest row: float32 (P, C) -> (P,).
 
@@ -101,11 +106,12 @@ def build_bank(
 def _gather(pictures: Sequence[Tensor], lengths: Tensor, wanted: Tensor) -> Tensor:
     """The patches of these numbers, counted through all pictures: int64 (P,) -> float32 (P, C)"""
     starts = lengths.cumsum(0) - lengths
+    ascending, order = wanted.sort()
+    picture_of = torch.searchsorted(starts, ascending, right=True) - 1
+    of_each = picture_of.bincount(minlength=len(pictures)).tolist()
+    inside = torch.split(ascending - starts[picture_of], of_each)
     found = torch.empty(len(wanted), pictures[0].shape[1])
-    picture_of = torch.searchsorted(starts, wanted, right=True) - 1
-    for number, patches in enumerate(pictures):
-        here = picture_of == number
-        found[here] = patches[wanted[here] - starts[number]].float()
+    found[order] = torch.cat([patches[rows] for patches, rows in zip(pictures, inside, strict=True)]).float()
     return found
 
 

@@ -105,38 +105,56 @@ class PatchMemory:
         return replace(self, layers=tuple(memories))
 
 
-def learn(
+def remember(
     pictures: Sequence[Layers],
     altered: Sequence[Sequence[Layers]],
     parts: Sequence[int],
-    weights: Sequence[LayerWeights],
     *,
     area: Inside,
     rows: int,
     seed: int,
-    tick: Tick,
     device: torch.device = CPU,
-) -> tuple[PatchMemory, list[Maps]]:
-    """Remembers normal pictures, at most `rows` patches of each layer, and measures each as if it were new.
+) -> list[MemoryBank]:
+    """Remembers normal pictures, at most `rows` patches of each layer.
 
-    altered: of each picture, any number of altered ones to remember with it and to hide with it.
-    parts: of each picture, the number of the physical part that it shows; pictures of one part are hidden together.
-    area: tells which places of a map count; what lies outside is neither remembered nor measured.
-    device: where to compute; what is returned is on the CPU.
-    Returns the memory and each picture's out-of-sample maps, what was learned of its part hidden. Hiding rows
-    costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank of
-    their own would, so these maps err on the high side and false alarms on the low one.
+    altered: of each picture, any number of altered ones to remember with it, as of the same part.
+    parts: of each picture, the number of the physical part that it shows.
+    area: tells which places of a map count; what lies outside is not remembered.
+    device: where to compute, and where the banks are.
+    """
+    variants = ((part, one) for part, group in zip(parts, altered, strict=True) for one in group)
+    owners, shown = zip(*zip(parts, pictures, strict=True), *variants, strict=True)
+    banks = []
+    for maps in zip(*shown, strict=True):
+        inside = area(*maps[0].shape[:2])
+        everywhere = bool(inside.all())
+        patches = [one.flatten(0, 1) if everywhere else one[inside] for one in maps]
+        banks.append(build_bank(patches, owners, rows, seed=seed, device=device))
+    return banks
+
+
+def measure(
+    banks: Sequence[MemoryBank],
+    pictures: Sequence[Layers],
+    parts: Sequence[int],
+    weights: Sequence[LayerWeights],
+    *,
+    area: Inside,
+    tick: Tick,
+) -> tuple[PatchMemory, list[Maps]]:
+    """Measures each remembered picture as if it were new, and makes one memory of each layer's bank.
+
+    area: tells which places of a map count; what lies outside is not measured.
+    Returns the memory and each picture's out-of-sample maps, what was learned of its part hidden; both on the CPU.
+    Hiding rows costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank
+    of their own would, so these maps err on the high side and false alarms on the low one.
     """
     memories = []
     score = torch.zeros(len(pictures), *_finest(pictures[0]))
     place = torch.zeros_like(score)
     whole = area(*score.shape[1:])
-    for layer, weight in enumerate(weights):
-        maps = [picture[layer] for picture in pictures]
-        variants = [[variant[layer] for variant in group] for group in altered]
-        inside = area(*maps[0].shape[:2])
-        bank = _remember(maps, variants, parts, inside, rows, seed, device)
-        memory, distances = _measure(bank, maps, parts, inside, weight, tick)
+    for bank, maps, weight in zip(banks, zip(*pictures, strict=True), weights, strict=True):
+        memory, distances = _measure(bank, maps, parts, area(*maps[0].shape[:2]), weight, tick)
         memories.append(replace(memory, bank=memory.bank.to(CPU)))
         resized = _resize(distances, score.shape[1:])
         score += weight.score * resized
@@ -147,23 +165,6 @@ def learn(
         for own, where in zip(score, place, strict=True)
     ]
     return PatchMemory(tuple(memories), _profile(total, count, whole), whole), unseen
-
-
-def _remember(
-    maps: Sequence[Tensor],
-    altered: Sequence[Sequence[Tensor]],
-    parts: Sequence[int],
-    inside: Tensor,
-    rows: int,
-    seed: int,
-    device: torch.device,
-) -> MemoryBank:
-    """One layer's bank; what is altered belongs to the part of the picture that it was made from."""
-    variants = ((part, one) for part, group in zip(parts, altered, strict=True) for one in group)
-    owned = [*zip(parts, maps, strict=True), *variants]
-    everywhere = bool(inside.all())
-    pictures = [one.flatten(0, 1) if everywhere else one[inside] for _, one in owned]
-    return build_bank(pictures, [part for part, _ in owned], rows, seed=seed, device=device)
 
 
 def _measure(
