@@ -26,7 +26,7 @@ from backend.leaving import find_project, is_connected
 from backend.logs import about
 from backend.pictures import Pictures, Place
 from backend.pushing import push, task_prediction, tidy
-from backend.recipes import detector_config, learning_recipe, recipe, version_name
+from backend.recipes import detector_config, learning_recipe, model_name, recipe, version_name
 from backend.registry import ModelVersion, Registry, now
 from backend.review import held_out_cases, report, worse_on_test
 from backend.reviewer import Reviewer
@@ -235,7 +235,7 @@ class Trainer:
         wanted_recipe = recipe(config, self._pictures)
         detector, unread = self._learn(project_id, dataset, config, current)
         dataset = replace(dataset, unread=dataset.unread | unread)
-        name = version_name(dataset, wanted_recipe)
+        name = model_name(self._registry, project_id, dataset, wanted_recipe, detector)
         self._board.post_progress(project_id, "evaluating", 0, 1)
         cases = held_out_cases(project_id, detector, dataset, self._pictures, self._board)
         saving = cheapest(detector.calibration, [case.to_json() for case in cases], self._settings)

@@ -240,6 +240,30 @@ def test_what_was_tagged_is_not_suggested_even_where_training_fails(
     assert {row["task_id"] for row in services.jobs.board.suggested(PROJECT)} == {7, 8, 9}
 
 
+def test_start_training_takes_in_pictures_that_were_replaced_under_their_addresses(
+    trainer: Trainer, studio: FakeStudio, services: Services, picture_server: PictureServer
+) -> None:
+    for task in studio.labelled:
+        picture_server.contents[f"/line/{task['id']}.jpg"] = picture_server.contents[task["data"]["image"]]
+        task["data"]["image"] = f"{picture_server.url}/line/{task['id']}.jpg"
+    trainer.sync(PROJECT)
+    first = str(services.registry.current(PROJECT))
+    trainer.sync(PROJECT, force=True)
+    assert services.registry.current(PROJECT) == first  # nothing is new
+    replaced = picture_server.contents["/line/3.jpg"]
+    picture_server.contents["/line/3.jpg"] = picture_server.contents["/data/upload/7.jpg"]
+    trainer.sync(PROJECT, force=True)
+    second = str(services.registry.current(PROJECT))
+    assert second != first  # so that every server loads it, and every task gets its predictions
+    for _ in range(2):
+        assert trainer.sync(PROJECT, force=True) is not None
+        assert services.registry.current(PROJECT) == second
+    picture_server.contents["/line/3.jpg"] = replaced
+    trainer.sync(PROJECT, force=True)
+    assert services.registry.current(PROJECT) == first
+    assert len(services.registry.versions(PROJECT)) == 2
+
+
 def test_unreadable_normals_are_left_out(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
     del picture_server.contents["/data/upload/3.jpg"]
     trainer.sync(PROJECT)
