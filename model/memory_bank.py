@@ -117,12 +117,7 @@ def _gather(pictures: Sequence[Tensor], lengths: Tensor, wanted: Tensor) -> Tens
 
 def extend_bank(bank: MemoryBank, patches: Tensor, owner: int, size: int) -> MemoryBank:
     """Also keeps `size` of one more picture's patches, those farthest from all kept ones: float32 (N, C)."""
-    nearest = bank.distances(patches)
-    chosen = []
-    for _ in range(min(size, len(patches))):
-        chosen.append(int(nearest.argmax()))
-        newest = torch.linalg.vector_norm(patches - patches[chosen[-1]], dim=1)
-        nearest = torch.minimum(nearest, newest)
+    chosen = _farthest(patches, bank.distances(patches).square(), size)
     rows = torch.cat([bank.rows, patches[chosen]])
     return MemoryBank(rows, torch.cat([bank.owners, torch.full((len(chosen),), owner)]))
 
@@ -140,14 +135,21 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
     if channels > SELECTION_DIMS:
         projection = torch.randn(channels, SELECTION_DIMS, generator=generator) / SELECTION_DIMS**0.5
         points = patches @ projection.to(device)
+    first = torch.randint(n, (1,), generator=generator).to(device)
+    nearest = _squared_distances(points, points[first]).squeeze(1)
+    return torch.cat([first, _farthest(points, nearest, size - 1)])
+
+
+def _farthest(points: Tensor, nearest: Tensor, size: int) -> Tensor:
+    """Indices of `size` rows, each the farthest from those chosen before it: float32 (N, C) -> int64 (size,).
+
+    nearest: float32 (N,), squared distance of each row to the nearest that was chosen already.
+    """
     least = SAME * float((points * points).sum(dim=1).max())
-    nearest = torch.full((n,), torch.inf, device=device)
-    newest = torch.randint(n, (1,), generator=generator).to(device)
-    chosen = newest
-    while len(newest) and len(chosen) < size:
-        torch.minimum(nearest, _squared_distances(points, points[newest]).amin(dim=1), out=nearest)
-        newest = _next_farthest(points, nearest, size - len(chosen), least)
+    chosen = torch.empty(0, dtype=torch.int64, device=points.device)
+    while len(chosen) < size and len(newest := _next_farthest(points, nearest, size - len(chosen), least)):
         chosen = torch.cat([chosen, newest])
+        nearest = torch.minimum(nearest, _squared_distances(points, points[newest]).amin(dim=1))
     return chosen
 
 
