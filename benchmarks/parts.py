@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
@@ -28,15 +27,18 @@ from model.images import read_image
 
 PARTS = 15
 SEEDS = 4
+MARGIN = 0.05
+"""Share of the side that is added around a picture before it is turned."""
 HEAD = "| data | pictures | each a part: false alarms | found | recognised | found | named | found |"
 
 
 class Frame(NamedTuple):
-    """One of several pictures of a part: its shift in 0.4 % of the width, its brightness, its JPEG quality."""
+    """One of several pictures of a part: its shift in 0.4 % of the width, brightness, JPEG quality, turn in degrees."""
 
     shift: int
     brightness: float
     quality: int
+    turn: float = 0
 
 
 class Pictures(NamedTuple):
@@ -51,11 +53,13 @@ class Pictures(NamedTuple):
 
 
 FILM = (Frame(0, 1.0, 95), Frame(1, 0.97, 85), Frame(2, 1.03, 80), Frame(3, 1.01, 90))
+HELD = (FILM[0], Frame(4, 0.94, 85, turn=1.5))
 WAYS = {
     "4 frames of each part": Pictures(FILM),
     "2 frames of each part": Pictures((FILM[0], FILM[2])),
     "each saved anew": Pictures((FILM[0], Frame(0, 1.0, 80))),
     "4 frames of each third part": Pictures(FILM, every=3),
+    "2 of each part from the hand": Pictures(HELD),
 }
 
 
@@ -96,16 +100,15 @@ def measure(
 
 def frame(path: Path, shown: Frame) -> bytes:
     """A picture as this frame shows it, JPEG."""
-    shift, brightness, quality = shown
     pixels = np.asarray(read_image(path).image)
-    moved = _shifted(pixels, shift * max(1, round(0.004 * pixels.shape[1])))
+    step, margin = max(1, round(0.004 * pixels.shape[1])), round(MARGIN * max(pixels.shape))
+    wide = np.pad(pixels, ((margin, margin), (margin + shown.shift * step, margin), (0, 0)), mode="edge")
+    turned = np.asarray(Image.fromarray(wide).rotate(shown.turn, Image.Resampling.BICUBIC))
+    height, width = pixels.shape[:2]
+    moved = Image.fromarray(turned[margin : margin + height, margin : margin + width])
     content = io.BytesIO()
-    ImageEnhance.Brightness(Image.fromarray(moved)).enhance(brightness).save(content, "JPEG", quality=quality)
+    ImageEnhance.Brightness(moved).enhance(shown.brightness).save(content, "JPEG", quality=shown.quality)
     return content.getvalue()
-
-
-def _shifted(pixels: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
-    return np.pad(pixels, ((0, 0), (by, 0), (0, 0)), mode="edge")[:, : pixels.shape[1]]
 
 
 def _called_abnormal(trained: AnomalyDetector, judged: Sequence[Embedding]) -> float:
