@@ -277,8 +277,9 @@ class AnomalyDetector:
         doubtful = suspects(np.concatenate([before, scores]))[len(before) :]
         doubtful &= np.array([name not in trusted for name in names], dtype=bool)
         memory, kept = known.memory, np.flatnonzero(~doubtful)
-        for owner, index in enumerate(kept, start=len(known.names)):
-            memory = memory.with_picture(embeddings[index].layers, owner, area=self.config.area.inside)
+        parts = range(max(known.parts) + 1, max(known.parts) + 1 + len(kept))
+        for learned, (part, index) in enumerate(zip(parts, kept, strict=True), start=len(known.names)):
+            memory = memory.with_picture(embeddings[index].layers, part, learned, area=self.config.area.inside)
         return replace(
             known,
             memory=memory,
@@ -289,7 +290,7 @@ class AnomalyDetector:
             ),
             looks=torch.cat([known.looks, *(embeddings[index].look[None] for index in kept)]),
             names=(*known.names, *(names[index] for index in kept)),
-            parts=(*known.parts, *range(len(known.names), len(known.names) + len(kept))),
+            parts=(*known.parts, *parts),
             training=(*known.training, *map(TrainingImage, names, scores.tolist(), doubtful.tolist())),
         )
 

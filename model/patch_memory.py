@@ -95,12 +95,15 @@ class PatchMemory:
             place = place + memory.weights.place * distances
         return Maps((score - self.profile).clamp_min(0) * self.area, place * self.area)
 
-    def with_picture(self, layers: Layers, owner: int, *, area: Inside) -> PatchMemory:
-        """This memory and one more picture, of which each layer's bank keeps as much as of the others on average."""
+    def with_picture(self, layers: Layers, part: int, learned: int, *, area: Inside) -> PatchMemory:
+        """This memory and one more picture, of which each layer's bank keeps as much as of the others on average.
+
+        part: the number of the physical part that it shows. learned: how many pictures were learned before.
+        """
         memories = []
         for memory, layer in zip(self.layers, layers, strict=True):
             patches = layer[area(*layer.shape[:2])].float()
-            bank = extend_bank(memory.bank, patches, owner, max(1, len(memory.bank.rows) // owner))
+            bank = extend_bank(memory.bank, patches, part, max(1, len(memory.bank.rows) // learned))
             memories.append(replace(memory, bank=bank))
         return replace(self, layers=tuple(memories))
 

@@ -79,6 +79,15 @@ def test_a_strange_addition_is_set_aside(detector: AnomalyDetector) -> None:
     assert detector.predict([texture(33, spot=True)])[0].verdict == "abnormal"
 
 
+def test_what_is_added_is_a_part_of_its_own_though_others_were_set_aside(embedder: Embedder) -> None:
+    pictures = [texture(50, spot=True), *(texture(seed) for seed in range(13))]
+    detector = AnomalyDetector(CONFIG, embedder=embedder).fit(pictures)
+    assert detector.training[0].suspect
+    known = detector.memory.layers[0].bank.owners.tolist()
+    owners = detector.extend([texture(30)]).memory.layers[0].bank.owners.tolist()
+    assert set(owners[len(known) :]).isdisjoint(known)
+
+
 def test_an_extended_detector_is_kept_whole(detector: AnomalyDetector, tmp_path: Path) -> None:
     detector.extend([texture(30)]).save(tmp_path / "model")
     kept = AnomalyDetector.load(tmp_path / "model", embedder=detector.embedder)
