@@ -13,7 +13,7 @@ import fsspec
 import httpx
 from fsspec.implementations.local import LocalFileSystem
 
-from backend.connection import webhook_url
+from backend.connection import our_backends, webhook_url
 from backend.dataset import image_uri
 from backend.errors import BackendError, LabelConfigUnusable, StudioRefused
 from backend.labels import LabelConfig
@@ -190,7 +190,7 @@ def _token(settings: Settings, studio: Studio) -> str:
 
 
 def _connected(studio: Studio) -> list[int]:
-    return [project_id for project_id in sorted(studio.projects()) if studio.backends(project_id)]
+    return [project_id for project_id in sorted(studio.projects()) if our_backends(studio.backends(project_id))]
 
 
 def _project_findings(settings: Settings, studio: Studio, project_id: int) -> Iterator[Finding]:
@@ -206,7 +206,7 @@ def _project_findings(settings: Settings, studio: Studio, project_id: int) -> It
     except LabelConfigUnusable as error:
         yield Finding(f"{name}: the labelling config", str(error))
         return
-    backends = studio.backends(project_id)
+    backends = our_backends(studio.backends(project_id))
     yield _check(f"{name}: Label Studio reaches the backend", lambda: _reached(backends))
     if backends:
         yield _check(f"{name}: the webhook", lambda: _webhook(settings, studio, project_id, backends))
@@ -215,7 +215,7 @@ def _project_findings(settings: Settings, studio: Studio, project_id: int) -> It
 
 def _reached(backends: list[Json]) -> str:
     if not backends:
-        raise Ill(f"the project has no backend: add one under Settings, Model. {LOCAL_HELP}")
+        raise Ill(f"the project does not have this backend: add it under Settings, Model. {LOCAL_HELP}")
     backend = backends[0]
     if backend.get("state") != CONNECTED:
         reason = backend.get("error_message") or "no reason given"

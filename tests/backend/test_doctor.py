@@ -10,11 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from backend import doctor, server
-from backend.doctor import Ill, _disk, _network, _queue, _reached, _store, _studio, _token
+from backend.doctor import Ill, _disk, _network, _project_findings, _queue, _reached, _store, _studio, _token
 from backend.errors import StudioRefused
 from backend.settings import Settings
 from backend.studio import Studio
 from tests.conftest import PERSONAL_TOKEN, PictureServer
+from tests.faults.label_studio import FakeLabelStudio
 
 
 def test_a_server_that_is_down_is_told_from_one_that_label_studio_refuses(picture_server: PictureServer) -> None:
@@ -24,6 +25,19 @@ def test_a_server_that_is_down_is_told_from_one_that_label_studio_refuses(pictur
     picture_server.contents["/health"] = b'{"status": "UP", "model_class": "AnomalyDetector"}'
     with pytest.raises(Ill, match=r"where the server answers.*ML_BLOCK_LOCAL_IP"):
         _reached([backend])
+
+
+def test_another_models_backend_is_not_taken_for_this_one(settings: Settings) -> None:
+    studio = FakeLabelStudio()
+    studio.start()
+    client = Studio(studio.url, "f" * 40)
+    other = studio.backends[0] | {"url": "http://sam:9091", "model_version": "sam-1", "state": "CO"}
+    ours = studio.backends[0] | {"url": "http://127.0.0.1:1", "model_version": "untrained", "state": "DI"}
+    for backends, told in (([other, ours], "does not reach http://127.0.0.1:1"), ([other], "not have this backend")):
+        studio.backends = backends
+        found = list(_project_findings(settings, client, studio.project["id"]))
+        assert told in found[1].advice
+    studio.stop()
 
 
 def test_a_host_that_is_not_label_studio(picture_server: PictureServer) -> None:

@@ -112,7 +112,7 @@ def test_each_mistake_in_label_studio_is_named(patient: Patient) -> None:
     assert "start from this config" in patient.examine(project=unfit)[1]
     lonely = studio.create_project("Lonely", EXAMPLE_CONFIG)
     said = patient.examine(project=lonely)[1]
-    assert "the project has no backend" in said
+    assert "the project does not have this backend" in said
     assert "the project has no tasks" in said
     assert "project 99999: the token's user sees no such project" in patient.examine(project=99999)[1]
 
