@@ -378,28 +378,27 @@ def test_predictions_of_other_models_and_of_judged_tasks_are_left_alone(
     assert (studio.emptied, studio.deleted) == ([], [])  # people may have them open
 
 
+def in_charge(services: Services, studio: FakeStudio) -> dict[str, Any]:
+    """What a prediction of the version in charge holds, made for the labelling config as it is."""
+    filled = services.settings.label_config(studio.label_config).verdict_id
+    version = str(services.registry.current(PROJECT))
+    verdict = {"id": filled, "from_name": "verdict", "value": {"choices": ["normal"]}}
+    return {"model_version": version, "score": 0.2, "result": [verdict]}
+
+
 def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:
     trainer.sync(PROJECT)
-    version = str(services.registry.current(PROJECT))
-    filled = services.settings.label_config(studio.label_config).verdict_id
-    ours = [{"id": filled, "from_name": "verdict", "value": {"choices": ["normal"]}}]
-
-    def wait_with_both(task_id: int, made_at: datetime) -> None:
-        studio.wait_with(task_id, id=10 * task_id, model_version="normal-5-0000aaaa", score=0.9)
-        fresh = {"id": 10 * task_id + 1, "model_version": version, "score": 0.2, "result": ours}
-        studio.labelled[-1]["predictions"].append(fresh | {"created_at": made_at.isoformat()})
-
-    at = datetime.now(UTC)
+    newest, at = in_charge(services, studio), datetime.now(UTC)
     for task_id, made_at in ((7, at), (8, at - OPEN_TIME), (9, at - OPEN_TIME)):
-        wait_with_both(task_id, made_at)
+        studio.wait_replaced(task_id, [at - timedelta(days=1), made_at], newest)
     studio.labelled[-1]["predictions"].append({"id": 95, "model_version": "customers-own-yolo", "result": []})
     due = trainer.sync(PROJECT)
     assert due == [8, 9]
-    trainer.backfill(PROJECT, version, due)
+    trainer.backfill(PROJECT, newest["model_version"], due)
     assert studio.emptied == [8]
-    assert studio.imported == [{"task": 8, "result": ours, "score": 0.2, "model_version": version}]
+    assert studio.imported == [{"task": 8} | newest]
     assert studio.deleted == [90]
     studio.labelled[0]["annotations"][0]["updated_at"] = at.isoformat()  # somebody is at work
     assert trainer.sync(PROJECT) == []
@@ -410,13 +409,6 @@ def test_what_has_no_prediction_yet_is_due_before_what_has_an_old_one(trainer: T
     studio.wait_with(8)
     studio.wait_with(9, id=90, model_version="customers-own-yolo", score=0.9)
     assert trainer.sync(PROJECT) == [8, 9, 7]
-
-
-def in_charge(services: Services, studio: FakeStudio) -> dict[str, Any]:
-    """What a prediction of the version in charge holds, made for the labelling config as it is."""
-    filled = services.settings.label_config(studio.label_config).verdict_id
-    version = str(services.registry.current(PROJECT))
-    return {"model_version": version, "result": [{"id": filled, "from_name": "verdict"}]}
 
 
 def test_what_was_replaced_a_shift_ago_is_deleted_though_somebody_is_always_at_work(
