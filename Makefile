@@ -34,7 +34,7 @@ lint: $(VENV)/.developing ## Check style and types
 
 clean: ## Remove the environment and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find backend model tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find backend benchmarks model tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -15,12 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from backend.dataset import Dataset
 from backend.demo.project import PICTURES
@@ -30,6 +29,9 @@ from backend.services import Services, build_services
 from backend.settings import Settings, load_settings
 from model.detector import AnomalyDetector
 from model.images import find_images
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PROJECT = 2
 PERSONAL_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.signature"
@@ -53,6 +55,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
         pytest.skip("no browser: apt-get install chromium")
