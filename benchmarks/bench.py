@@ -76,23 +76,21 @@ def measure(data: DataSet, config: DetectorConfig, *, seeds: int) -> list[Row]:
         parts = split(data, n, seed)
         if parts is None:
             continue
-        row = _measure_one(pictures, masks, parts)
+        trained = pictures.fit(parts.learned)
+        row: Row = {"data": data.name, "n": n, "seed": seed} | _measure_one(pictures, masks, parts, trained)
         if n in DISTURBED_SIZES and seed < DISTURBED_SEEDS:
-            row["disturbed"] = dict(_false_alarms(row.pop("detector"), disturbed, parts))
-        row.pop("detector", None)
-        rows.append({"data": data.name, "n": n, "seed": seed} | row)
+            row["disturbed"] = dict(_false_alarms(trained, disturbed, parts))
+        rows.append(row)
     return rows
 
 
-def _measure_one(pictures: EmbeddedSet, masks: list[Mask | None], parts: Split) -> Row:
-    trained = pictures.fit(parts.learned)
+def _measure_one(pictures: EmbeddedSet, masks: list[Mask | None], parts: Split, trained: AnomalyDetector) -> Row:
     unseen = [*parts.unseen, *range(len(pictures.data.normal), len(pictures.embeddings))]
     judged = [trained.judge(pictures.embeddings[index]) for index in unseen]
     truth = pictures.abnormal(unseen)
     scores = np.array([prediction.raw_score for prediction in judged])
     result = evaluate(scores, truth, [prediction.verdict == "abnormal" for prediction in judged])
     return {
-        "detector": trained,
         "learned": len(parts.learned),
         "auroc": result.auroc.value,
         "average_precision": result.average_precision,

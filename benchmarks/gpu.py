@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import speed
 from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
-from benchmarks.speed import header, measure, seconds_of, warm_up
+from benchmarks.speed import measure, seconds_of, warm_up
+from benchmarks.tables import ruled
 from model.backbone import BACKBONES, BATCHES_ON_GPU, PatchNetwork, load_backbone
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
@@ -50,19 +52,19 @@ def main() -> None:
         raise SystemExit("nothing to measure: there is no GPU of NVIDIA's here")
     arithmetic, memory = peak_arithmetic(device), peak_memory(device)
     print(f"{torch.cuda.get_device_name(device)}: {arithmetic / 1e12:.0f} TFLOP/s in half precision, ", end="")
-    print(f"{memory / 1e12:.1f} TB/s, beside {os.cpu_count()} CPU cores\n\n{_table(BACKBONE_HEAD)}")
+    print(f"{memory / 1e12:.1f} TB/s, beside {os.cpu_count()} CPU cores\n\n{ruled(BACKBONE_HEAD)}")
     for name in BACKBONES:
         for line in backbone_lines(name, options.weights, device, arithmetic, memory):
             print(line, flush=True)
     data_sets = list(find_data_sets(options.data))
-    print(f"\n{_table(DETECTOR_HEAD)}")
+    print(f"\n{ruled(DETECTOR_HEAD)}")
     for data in data_sets:
         print(detector_line(data, device), flush=True)
-    print("\n" + "\n".join(header()))
+    print(f"\n{ruled(speed.HEAD)}")
     for data in data_sets:
         for place in ("cpu", str(device)):
-            for speed in measure(DetectorConfig(), data.normal, (300,), device=place):
-                print(speed.line(f"{data.name} on {place}"), flush=True)
+            for found in measure(DetectorConfig(), data.normal, (300,), device=place):
+                print(found.line(f"{data.name} on {place}"), flush=True)
 
 
 def backbone_lines(
@@ -167,10 +169,6 @@ def _judge(detector: AnomalyDetector, pictures: Sequence[Path]) -> tuple[NDArray
     started = time.perf_counter()
     scores = [prediction.raw_score for prediction in detector.predict(pictures)]
     return np.array(scores), time.perf_counter() - started
-
-
-def _table(head: str) -> str:
-    return f"{head}\n{'|---' * (head.count('|') - 1)}|"
 
 
 def _options() -> argparse.Namespace:

@@ -28,6 +28,7 @@ import numpy as np
 
 from backend.labels import EXAMPLE_CONFIG
 from benchmarks.scale import TOKEN, Pictures, annotate, free_port, make_project, running_studio
+from benchmarks.tables import table
 
 TASKS = 350
 LEARNED = 300
@@ -188,12 +189,6 @@ def measure(backend: Backend) -> list[Json]:
         found = asyncio.run(ask(f"{backend.url}/predict", prediction, concurrency, seconds_from_now(SECONDS)))
         row("one prediction, embedded before", found)
     return rows
-
-
-def table(rows: list[Json]) -> str:
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    return "\n".join(lines + ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]) + "\n"
 
 
 def main() -> None:

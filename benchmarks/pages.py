@@ -15,6 +15,8 @@ from backend.app import create_app
 from backend.demo.project import PICTURES
 from backend.services import build_services
 from backend.settings import load_settings
+from benchmarks.embedded import readable
+from benchmarks.tables import ruled
 from model.detector import AnomalyDetector
 from model.images import find_images
 from tests.backend.stories import FIRST_LEARNED, HUGE, tell_huge_story
@@ -40,11 +42,11 @@ def main() -> None:
         )
         services = build_services(settings)
         detector = AnomalyDetector()
-        embeddings = [item for item in detector.embedder.embed(NORMAL) if not isinstance(item, Exception)]
+        embeddings = list(readable(detector.embedder.embed(NORMAL)))
         detector.fit_embeddings(embeddings, [str(task_id) for task_id, _ in enumerate(NORMAL, FIRST_LEARNED)])
         tell_huge_story(services, detector, tasks=TASKS, versions=VERSIONS)
         client = TestClient(create_app(services), headers={"Accept": "text/html"})
-        print("| page | first, ms of CPU | then, ms of CPU | kB |\n|---|---|---|---|")
+        print(ruled("| page | first, ms of CPU | then, ms of CPU | kB |"))
         for path in PATHS:
             first, *later = (_seconds(client, path) for _ in range(1 + TIMES))
             size = len(client.get(path).content) / 1000

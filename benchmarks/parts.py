@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, data_option, find_data_sets, split
 from benchmarks.embedded import readable
+from benchmarks.tables import ruled
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.images import read_image
@@ -65,7 +66,7 @@ WAYS = {
 
 def main() -> None:
     folder = data_option(__doc__)
-    print(f"{HEAD}\n{'|---' * HEAD.count(' |')}|")
+    print(ruled(HEAD))
     for data in find_data_sets(folder):
         untrained = AnomalyDetector()
         abnormal = list(readable(untrained.embedder.embed(data.abnormal)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks import speed
 from benchmarks.speed import Speed
+from benchmarks.tables import ruled
 from model.evaluation import Rate
 
 mpl.use("Agg")
@@ -22,8 +23,8 @@ HEAD = "| data | n | AUROC | AP | F1 max | AUPRO | false alarms (95 %) | found |
 
 def write_report(rows: list[Row], speeds: list[tuple[str, Speed]], folder: Path) -> str:
     """Writes table.md and the plots; returns the tables."""
-    accuracy = [HEAD, "|" + "---|" * (HEAD.count("|") - 1), *_lines(rows)]
-    times = [*speed.header(), *(found.line(name) for name, found in speeds)]
+    accuracy = [ruled(HEAD), *_lines(rows)]
+    times = [ruled(speed.HEAD), *(found.line(name) for name, found in speeds)]
     table = "\n".join([*accuracy, "", *_disturbed_lines(rows), "", *times])
     (folder / "table.md").write_text(table + "\n")
     _plot(rows, folder / "accuracy.png")
@@ -51,8 +52,7 @@ def _disturbed_lines(rows: list[Row]) -> Iterable[str]:
     if not disturbed:
         return
     names = list(disturbed[0]["disturbed"])
-    yield f"| data | n | clean | {' | '.join(names)} |"
-    yield "|" + "---|" * (3 + len(names))
+    yield ruled(f"| data | n | clean | {' | '.join(names)} |")
     for name, n, group in _groups(disturbed):
         counts = [[row["false_alarms"] for row in group]]
         counts += [[row["disturbed"][kind] for row in group] for kind in names]

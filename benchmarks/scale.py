@@ -32,6 +32,7 @@ from backend.demo import label_studio
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import build_services
 from backend.settings import load_settings
+from benchmarks.tables import table
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"  # noqa: S105 - of a server that only this machine reaches
 SIDE = 128
@@ -155,13 +156,6 @@ def measure(studio: str, pictures: str, tasks: int, most_pushed: int) -> Json:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def table(rows: list[Json]) -> str:
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(f"{row[name]:,}" for name in names) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.embedded import readable
+from benchmarks.tables import ruled
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedder, Embedding
@@ -60,14 +61,10 @@ class Speed:
 def main() -> None:
     options = _options()
     paths = find_images(options.data / "normal" if (options.data / "normal").is_dir() else options.data)
-    print("\n".join(header()))
+    print(ruled(HEAD))
     for size in options.size:
         for speed in measure(DetectorConfig(image_size=size), paths, options.learn, device=options.device):
             print(speed.line(options.data.name), flush=True)
-
-
-def header() -> list[str]:
-    return [HEAD, "|" + "---|" * (HEAD.count("|") - 1)]
 
 
 def measure(

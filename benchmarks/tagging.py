@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, add_data_option, find_data_sets, split
 from benchmarks.embedded import EmbeddedSet
+from benchmarks.tables import ruled
 from model.detector import AnomalyDetector
 from model.selection import representative_order
 
@@ -79,8 +80,7 @@ def _means(rows: list[Curve]) -> Curve:
 
 
 def _lines(curves: dict[str, dict[str, Curve]]) -> Iterator[str]:
-    yield f"| data | tagged | {' | '.join(map(str, SIZES))} | as good as the most at random |"
-    yield "|" + "---|" * (3 + len(SIZES))
+    yield ruled(f"| data | tagged | {' | '.join(map(str, SIZES))} | as good as the most at random |")
     for name, by_order in curves.items():
         aim = list(by_order["at random"].values())[-1]
         for order, curve in by_order.items():

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from backend.review import to_check
 from benchmarks.datasets import DataSet, data_option, find_data_sets, split
 from benchmarks.embedded import EmbeddedSet
+from benchmarks.tables import ruled
 from model.detector import AnomalyDetector
 
 SIZES: tuple[int | None, ...] = (25, 50, None)
@@ -30,7 +31,7 @@ Row = tuple[float, float, float, float]
 
 def main() -> None:
     folder = data_option(__doc__)
-    print(f"{HEAD}\n{'|---' * HEAD.count(' |')}|")
+    print(ruled(HEAD))
     for data in find_data_sets(folder):
         for line in measure(data):
             print(line, flush=True)

@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, Split, add_data_option, find_data_sets, split
+from benchmarks.tables import ruled
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.evaluation import auroc
@@ -102,7 +103,7 @@ def _weights(backbone: str) -> str:
 
 
 def _table(rows: list[Row]) -> str:
-    lines = [HEAD, "|" + "---|" * (HEAD.count("|") - 1)]
+    lines = [ruled(HEAD)]
     for data, n, method in dict.fromkeys((row["data"], row["n"], row["method"]) for row in rows):
         group = [row for row in rows if (row["data"], row["n"], row["method"]) == (data, n, method)]
         area, seconds, milliseconds = (

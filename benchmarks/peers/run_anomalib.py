@@ -52,9 +52,7 @@ def train(model: torch.nn.Module, job: dict) -> None:
     model.feature_extractor.eval()
     paths = job["learned"]
     for start in range(0, len(paths), BATCH):
-        stored = model(torch.cat([read(path, job["side"]) for path in paths[start : start + BATCH]]))
-        if job["method"] == "padim":
-            del stored
+        model(torch.cat([read(path, job["side"]) for path in paths[start : start + BATCH]]))
     if job["method"] == "patchcore":
         model.subsample_embedding(0.1)
     else:
