@@ -13,7 +13,6 @@ from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedder, Embedding
 from model.images import read_image
-from model.prediction import Verdict
 from model.tiling import Grid, canvas, choose_tiles, cut, parse_tiles, stitch
 
 SIDE, OVERLAP = 128, 64
@@ -95,7 +94,6 @@ def test_a_tiled_detector_is_saved_as_it_is(normal_pictures: list[Path]) -> None
     (before,), (after,) = detector.predict(normal_pictures[6:7]), again.predict(normal_pictures[6:7])
     assert after.raw_score == pytest.approx(before.raw_score, rel=1e-3)
     assert before.anomaly_map.shape == (16, 16)
-    assert before.verdict in (Verdict.NORMAL, Verdict.ABNORMAL)
 
 
 def test_alterations_reach_every_tile(normal_pictures: list[Path]) -> None:
