@@ -251,6 +251,8 @@ class Registry:
         history = [*self.rules(project_id), rule][-MOST_PROMOTIONS:]
         self.store.write_json({"history": history}, project_id, "rule.json")
 
+    # Models
+
     def detector(self, project_id: int, name: str, *, anew: bool = False) -> AnomalyDetector:
         """A version's detector; the last one asked for stays in memory. Raises UnknownVersion, ArtifactInvalid.
 

@@ -64,6 +64,12 @@ def browser() -> Iterator[Browser]:
         yield driver.chromium.launch(executable_path=executable, args=BROWSER_FLAGS.split())
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass
 class PictureServer:
     """Serves pictures over real HTTP, as Label Studio does, and misbehaves where asked to."""
@@ -110,9 +116,7 @@ def picture_server() -> Iterator[PictureServer]:
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """A bucket of a real S3 server on this machine, which this process and its children find by the environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with pytest.MonkeyPatch.context() as patch:

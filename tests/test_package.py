@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from backend.demo.processes import Program
-from tests.live.conftest import free_port
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[1]
 

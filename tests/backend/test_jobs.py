@@ -27,7 +27,7 @@ from backend.queue import JsonSerializer, open_queue
 from backend.registry import Registry
 from backend.services import Services, build_services
 from backend.settings import Settings, load_settings
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, free_port
 
 PATIENCE = 20.0
 
@@ -70,9 +70,7 @@ def redis_url() -> Iterator[str]:
     command = shutil.which("redis-server")
     if command is None:
         pytest.skip("redis-server is not installed: apt-get install redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [command, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL,

@@ -17,8 +17,8 @@ from backend.app import create_app
 from backend.services import Services
 from tests.backend.stories import uri_of
 from tests.backend.test_report import story, told  # noqa: F401 - fixtures
-from tests.conftest import PROJECT, PictureServer
-from tests.live.conftest import ROOT, free_port
+from tests.conftest import PROJECT, PictureServer, free_port
+from tests.live.conftest import ROOT
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import redis
 
 from backend.labels import EXAMPLE_CONFIG
 from backend.naming import UNTRAINED
+from tests.conftest import free_port
 from tests.faults import programs
 from tests.faults.label_studio import PATIENCE, FakeLabelStudio
 
@@ -30,12 +30,6 @@ Json = dict[str, Any]
 # Children are forked from a process that has loaded everything, so that one starts in a moment.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.faults.programs"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(happened: Callable[[], Any], what: str = "it", seconds: float = PATIENCE) -> Any:

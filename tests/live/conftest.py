@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser, Page
 
 from backend.demo import label_studio
 from backend.demo.processes import Program
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
@@ -30,12 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment_folder() -> Path:

@@ -13,7 +13,8 @@ import pytest
 
 from backend.demo.processes import Program
 from backend.labels import EXAMPLE_CONFIG
-from tests.live.conftest import PATIENCE, ROOT, TOKEN, LiveBackend, LiveStudio, free_port
+from tests.conftest import free_port
+from tests.live.conftest import PATIENCE, ROOT, TOKEN, LiveBackend, LiveStudio
 from tests.test_compose import COMPOSE, SERVICES, without_env_file
 
 

@@ -18,7 +18,8 @@ import pytest
 
 from backend.cli import main
 from backend.demo import label_studio
-from tests.live.conftest import PATIENCE, environment_folder, free_port
+from tests.conftest import free_port
+from tests.live.conftest import PATIENCE, environment_folder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ import pytest
 from backend.demo.processes import Program
 from backend.labels import EXAMPLE_CONFIG
 from backend.registry import Registry
-from tests.live.conftest import PATIENCE, ROOT, TOKEN, LiveStudio, free_port
+from tests.conftest import free_port
+from tests.live.conftest import PATIENCE, ROOT, TOKEN, LiveStudio
 from tests.test_readme import README
 
 Json = dict[str, Any]
