@@ -37,15 +37,16 @@ LABEL_CONTROLS = {
     "KeyPointLabels": "Label",
     "PolygonLabels": "Label",
 }
-VALUE_CONTROLS = ("Number", "TextArea")
+VALUE_CONTROLS = {"Number": ("score",), "TextArea": ("reason", "why", "explanation")}
+"""Those that predictions fill, by a word in their names: a person's own count or remark is left to that person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """A control of the config that a prediction can fill.
 
-    tag: the XML tag, such as RectangleLabels. label: the label for anomalous places, empty for controls
-    without labels. maximum: the highest number a Number control takes.
+    tag: the XML tag, such as RectangleLabels. label: the label for anomalous places, empty where there is none that
+    does not name a kind, which is for people to choose. maximum: the highest number a Number control takes.
     """
 
     tag: str
@@ -64,7 +65,8 @@ class LabelConfig:
     """What a labelling config offers.
 
     image_value: the picture's address, in terms of task.data (see task_data). image, choices: names of the two tags.
-    normal, abnormal: the choices that mean so, first the one that predictions use. extras: further controls.
+    normal, abnormal: the choices that mean so, first the one that predictions use; other: those that mean neither.
+    extras: further controls.
     roi, ignore: name of the control and label of rectangles that mean, for all pictures: look here, do not look here.
     """
 
@@ -76,6 +78,7 @@ class LabelConfig:
     extras: tuple[Control, ...]
     roi: tuple[tuple[str, str], ...] = ()
     ignore: tuple[tuple[str, str], ...] = ()
+    other: tuple[str, ...] = ()
 
     @property
     def verdict_id(self) -> str:
@@ -85,21 +88,36 @@ class LabelConfig:
 
     def verdict_of(self, result: Iterable[dict[str, Any]]) -> Verdict | None:
         """The verdict that an annotation's or prediction's result expresses; None if it has none or two."""
-        chosen = {
-            choice
-            for item in result
-            if item.get("from_name") == self.choices
-            for choice in _chosen((item.get("value") or {}).get("choices"))
-        }
-        is_normal = not chosen.isdisjoint(self.normal)
-        is_abnormal = not chosen.isdisjoint(self.abnormal)
-        if is_normal == is_abnormal:
-            return None
-        return Verdict.NORMAL if is_normal else Verdict.ABNORMAL
+        said = {self._meaning(choice) for item in result for choice in self._chosen(item)} - {None}
+        return said.pop() if len(said) == 1 else None
+
+    def leaves_open(self, result: Iterable[dict[str, Any]]) -> bool:
+        """Whether an annotation's result says nothing that the config asks for: no verdict, nor any other choice.
+
+        One that draws where to look says enough.
+        """
+        items = list(result)
+        named = any(name in self.other for item in items for choice in self._chosen(item) for name in choice)
+        return self.verdict_of(items) is None and not named and not any(self.is_area(item) for item in items)
 
     def is_area(self, item: dict[str, Any]) -> bool:
         """Whether an item of an annotation's result is a rectangle that says where to look in all pictures."""
         return is_rectangle(item, self.roi + self.ignore)
+
+    def _chosen(self, item: dict[str, Any]) -> Iterator[list[Any]]:
+        """The names of chosen choices, each after those of the choices that it is nested in, the outermost first."""
+        choices = (item.get("value") or {}).get("choices") if item.get("from_name") == self.choices else ()
+        for choice in choices if isinstance(choices, list) else ():
+            yield choice if isinstance(choice, list) else [choice]
+
+    def _meaning(self, choice: Sequence[Any]) -> Verdict | None:
+        """What a choice says, or else the nearest of those around it that says something."""
+        for name in reversed(choice):
+            if name in self.normal:
+                return Verdict.NORMAL
+            if name in self.abnormal:
+                return Verdict.ABNORMAL
+        return None
 
 
 def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels: Sequence[str] = ()) -> LabelConfig:
@@ -131,6 +149,7 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
                 extras=tuple(_extras(root, image.get("name", ""))),
                 roi=tuple(_area_labels(root, image.get("name", ""), ROI_NAMES)),
                 ignore=tuple(_area_labels(root, image.get("name", ""), IGNORE_NAMES)),
+                other=tuple(name for name in names if name not in normal + abnormal),
             )
     raise _unusable("it has no Choices on the image in which one choice means normal and one abnormal")
 
@@ -139,14 +158,6 @@ def is_rectangle(item: dict[str, Any], meant: Iterable[tuple[str, str]]) -> bool
     """Whether an item of a result is a rectangle with one of the meant labels, each named with its control."""
     labels = (item.get("value") or {}).get("rectanglelabels") or ()
     return not {(item.get("from_name"), label) for label in labels}.isdisjoint(meant)
-
-
-def _chosen(choices: object) -> Iterator[str]:
-    """The names of chosen choices. A nested one is told with those around it, the outermost first."""
-    for choice in choices if isinstance(choices, list) else ():
-        name = choice[-1] if isinstance(choice, list) and choice else choice
-        if isinstance(name, str):
-            yield name
 
 
 def _parse_xml(xml: str) -> ElementTree.Element:
@@ -177,13 +188,14 @@ def _sides(
 
     Raises LabelConfigUnusable where a choice means both.
     """
-    normal = _matching(names, normal_labels or NORMAL_NAMES)
-    abnormal = _matching(names, abnormal_labels or ABNORMAL_NAMES)
+    normal = _in_order(names, normal_labels) or _matching(names, NORMAL_NAMES)
+    abnormal = _in_order(names, abnormal_labels) or _matching(names, ABNORMAL_NAMES)
     for name in normal:
         if name in abnormal:
             raise _unusable(
                 f"its choice {name!r} means both normal and abnormal: no name may stand in both NORMAL_LABELS and"
-                " ABNORMAL_LABELS, of which an empty one holds the usual words; case and punctuation do not count"
+                " ABNORMAL_LABELS; where one of them names no choice, the usual words do; case and punctuation do not"
+                " count"
             )
     if len(names) == 2 and bool(normal) != bool(abnormal):
         rest = tuple(name for name in names if name not in normal + abnormal)
@@ -209,6 +221,11 @@ def _matching(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if _key(name) in keys)
 
 
+def _in_order(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Likewise, in the order in which they are wanted."""
+    return tuple(dict.fromkeys(name for label in wanted for name in _matching(names, [label])))
+
+
 def _key(name: str) -> str:
     """A name without case, spaces and punctuation; of one that is all symbols, such as +, the name."""
     return (re.sub(r"[\W_]+", "", name) or name.strip()).casefold()
@@ -222,11 +239,17 @@ def _extras(root: ElementTree.Element, image: str) -> Iterable[Control]:
         if tag.tag in LABEL_CONTROLS:
             labels = [_result_name(label) for label in tag.iter(LABEL_CONTROLS[tag.tag])]
             areas = _matching(labels, ROI_NAMES | IGNORE_NAMES)
-            meant = _matching(labels, ABNORMAL_NAMES) or tuple(label for label in labels if label not in areas)
-            if meant:
-                yield Control(tag.tag, name, meant[0])
-        elif tag.tag in VALUE_CONTROLS:
+            others = [label for label in labels if label not in areas]
+            meant = _matching(labels, ABNORMAL_NAMES)
+            if meant or others:
+                yield Control(tag.tag, name, meant[0] if meant else _only(others))
+        elif any(word in _key(name) for word in VALUE_CONTROLS.get(tag.tag, ())):
             yield Control(tag.tag, name, maximum=_number(tag.get("max"), 1.0))
+
+
+def _only(labels: Sequence[str]) -> str:
+    """The label, where there is one; of several, such as scratch and dent, none is known to be true."""
+    return labels[0] if len(labels) == 1 else ""
 
 
 def _area_labels(root: ElementTree.Element, image: str, names: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -52,14 +52,18 @@ def _fill(control: Control, prediction: Prediction, image: str) -> Iterator[Resu
         for number, region in enumerate(prediction.regions):
             yield place | {
                 "id": f"{control.name}-{number}",
-                "value": draw(region) | {control.type: [control.label]},
+                "value": draw(region) | _label(control),
             }
 
 
 def _brush(control: Control, prediction: Prediction) -> dict[str, Any]:
     shape = (prediction.height, prediction.width)
     mask = region_mask(prediction.anomaly_map, prediction.pixel_threshold, shape)
-    return {"format": "rle", "rle": encode_mask(mask), control.type: [control.label]}
+    return {"format": "rle", "rle": encode_mask(mask)} | _label(control)
+
+
+def _label(control: Control) -> dict[str, list[str]]:
+    return {control.type: [control.label] if control.label else []}
 
 
 def _rectangle(region: Region) -> dict[str, Any]:

@@ -39,6 +39,16 @@ def test_words_of_ones_own_need_settings() -> None:
     assert config.verdict_of(chosen("egal")) is None
 
 
+def test_words_of_one_projects_own_leave_the_usual_ones_to_others() -> None:
+    config = parse_config(config_of("OK", "NG", "unsure"), normal_labels=("hübsch",), abnormal_labels=("hässlich",))
+    assert (config.normal, config.abnormal) == (("OK",), ("NG",))
+
+
+def test_predictions_say_the_choice_that_the_setting_names_first() -> None:
+    config = parse_config(config_of("ok", "scratch", "dent", "other"), abnormal_labels=("Other", "dent", "scratch"))
+    assert config.abnormal == ("other", "dent", "scratch")
+
+
 def test_of_two_choices_the_unknown_one_is_the_other_side() -> None:
     assert parse_config(config_of("good", "cracked")).abnormal == ("cracked",)
 
@@ -60,9 +70,16 @@ def test_a_choice_on_both_sides_is_refused(normal: tuple[str, ...], abnormal: tu
 
 
 @pytest.mark.parametrize("value", [[["Surface", "normal"]], [["normal"]], ["normal", 7, None, []]])
-def test_a_nested_choice_is_its_last_part(value: object) -> None:
+def test_a_nested_choice_says_what_its_last_part_says(value: object) -> None:
     config = parse_config(config_of("normal", "abnormal"))
     assert config.verdict_of([{"from_name": "v", "value": {"choices": value}}]) is Verdict.NORMAL
+
+
+@pytest.mark.parametrize("value", [[["abnormal", "scratch"]], [["abnormal", "scratch"], ["abnormal", "dent"]]])
+def test_a_kind_of_defect_says_what_the_choice_around_it_says(value: object) -> None:
+    """As Label Studio's pages write it where a Choice of Choices with allowNested holds the kinds."""
+    config = parse_config(config_of("normal", "abnormal", "scratch", "dent"))
+    assert config.verdict_of([{"from_name": "v", "value": {"choices": value}}]) is Verdict.ABNORMAL
 
 
 @pytest.mark.parametrize("value", [None, 7, "normal", [7], [[]], [[["normal"]]], [{}]])
@@ -119,6 +136,25 @@ def test_extras_are_those_of_the_image() -> None:
     assert [(control.name, control.type) for control in extras] == [("box", "rectanglelabels"), ("score", "number")]
     assert extras[0].label == "defect"
     assert extras[1].maximum == 100.0
+
+
+def test_of_several_kinds_of_defect_none_is_claimed() -> None:
+    kinds = """<RectangleLabels name="box" toName="img"><Label value="scratch"/><Label value="dent"/>{}
+      </RectangleLabels>"""
+    [box] = parse_config(config_of("ok", "ng", extra=kinds.format(""))).extras
+    assert box.label == ""
+    [box] = parse_config(config_of("ok", "ng", extra=kinds.format('<Label value="anomaly"/>'))).extras
+    assert box.label == "anomaly"
+
+
+@pytest.mark.parametrize(
+    ("control", "filled"),
+    [('<Number name="anomaly_score"', True), ('<Number name="scratches"', False), ('<TextArea name="Why"', True),
+     ('<TextArea name="reason"', True), ('<TextArea name="comment"', False)],
+)  # fmt: skip
+def test_counts_and_remarks_are_left_to_people(control: str, filled: bool) -> None:
+    extras = parse_config(config_of("ok", "ng", extra=f'{control} toName="img"/>')).extras
+    assert bool(extras) == filled
 
 
 def test_a_label_that_says_where_to_look_is_never_what_a_prediction_draws() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,10 @@ def abnormal(detector: AnomalyDetector, abnormal_pictures: list[Path]) -> Predic
     return prediction
 
 
-@pytest.mark.parametrize("xml", [EVERY_CONTROL, *(path.read_text() for path in configs.FOLDER.glob("*.xml"))])
+KINDS = re.sub('<Label value="[a-z]+"/>', '<Label value="scratch"/><Label value="dent"/>', EVERY_CONTROL)
+
+
+@pytest.mark.parametrize("xml", [EVERY_CONTROL, KINDS, *(path.read_text() for path in configs.FOLDER.glob("*.xml"))])
 def test_label_studio_accepts_what_is_predicted(xml: str, abnormal: Prediction) -> None:
     config = parse_config(xml)
     row = {"result": prediction_result(abnormal, config), "score": abnormal.score, "model_version": "v"}
@@ -49,6 +53,13 @@ def test_every_control_is_filled_and_no_other(abnormal: Prediction) -> None:
     assert result[0]["value"] == {"choices": ["Bad"]}
     plain = parse_config((configs.FOLDER / "verdict.xml").read_text())
     assert [item["from_name"] for item in prediction_result(abnormal, plain)] == ["verdict"]
+
+
+def test_where_labels_are_kinds_of_defects_the_places_have_none(abnormal: Prediction) -> None:
+    result = prediction_result(abnormal, parse_config(KINDS))
+    places = [item for item in result if item["type"].endswith("labels")]
+    assert {item["from_name"] for item in places} == {"box", "brush", "point", "outline"}
+    assert all(item["value"][item["type"]] == [] for item in places)
 
 
 def test_only_the_verdict_has_a_score_that_the_threshold_divides(abnormal: Prediction) -> None:
