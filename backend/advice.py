@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backend.dataset import Dataset
 from model.detector import AnomalyDetector
 
@@ -14,10 +16,17 @@ GUESSED = (
     "{guessed} of the {learned} normal pictures learned are so like another that they count as one part with it. To be"
     " sure, name the part in the task data and set GROUP_KEY, which also keeps its pictures on one side of the test"
 )
+UNDECIDED = (
+    "without a choice of the labelling config, or with two that contradict each other, which teaches nothing: choose"
+    " one there. If a choice was renamed, give it the old name as its alias instead"
+)
+EXAMPLES = 3
 
 
 def advice(dataset: Dataset, detector: AnomalyDetector | None) -> str | None:
     """What would make the verdicts better. detector: the one in charge."""
+    if dataset.undecided:
+        return _undecided(dataset.undecided)
     if detector and detector.seems_paired:
         return PAIRED
     if detector and detector.guessed:
@@ -25,3 +34,10 @@ def advice(dataset: Dataset, detector: AnomalyDetector | None) -> str | None:
     if len(dataset.training) > FEW_NORMALS:
         return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
     return None
+
+
+def _undecided(tasks: Sequence[int]) -> str:
+    examples = ", ".join(map(str, tasks[:EXAMPLES])) + (" ..." if len(tasks) > EXAMPLES else "")
+    if len(tasks) == 1:
+        return f"Task {examples} was submitted {UNDECIDED}"
+    return f"{len(tasks)} tasks ({examples}) were submitted {UNDECIDED}"

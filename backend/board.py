@@ -33,8 +33,8 @@ WORKER = "worker"
 WORKER_SECONDS = 60.0
 """Workers tell every few seconds that they are there."""
 ENTRIES = (
-    "abnormals advice area_task disputed error held_out last_training normals normals_needed progress suggested"
-    " syncing tasks title training_normals updated_at without_image"
+    "abnormals advice area_task disputed error held_out last_training normals normals_needed pictures progress"
+    " suggested syncing tasks title training_normals updated_at without_image"
 ).split()
 
 

@@ -71,13 +71,15 @@ class Dispute:
 class Dataset:
     """A project's confirmed pictures.
 
-    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks a picture. unread: tasks
-    whose pictures cannot be read now, and are not learned.
+    disputed: tasks on which annotators disagree; without_image: tasks whose data lacks a picture. undecided: tasks
+    that people submitted without a choice that the labelling config has. unread: tasks whose pictures cannot be read
+    now, and are not learned.
     """
 
     labelled: tuple[LabelledImage, ...]
     disputed: tuple[Dispute, ...]
     without_image: tuple[int, ...]
+    undecided: tuple[int, ...] = ()
     unread: frozenset[int] = frozenset()
 
     @property
@@ -132,6 +134,7 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
     confirmed: list[_Confirmed] = []
     disputed: list[Dispute] = []
     without_image: list[int] = []
+    undecided: list[int] = []
     for task in tasks:
         uri = image_uri(task, config)
         if uri is None:
@@ -142,6 +145,8 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
             confirmed.append(_confirm(task, uri, verdict, deciding, config, group_key))
         elif deciding:
             disputed.append(_dispute(task, uri, deciding, config))
+        elif any(config.leaves_open(annotation.get("result") or ()) for annotation in judgements(task)):
+            undecided.append(task["id"])
     mixed = {item.group for item in confirmed if item.verdict is Verdict.ABNORMAL}
     labelled = tuple(
         LabelledImage(
@@ -156,7 +161,7 @@ def build_dataset(tasks: Iterable[Task], config: LabelConfig, group_key: str = "
         )
         for item in confirmed
     )
-    return Dataset(labelled, tuple(disputed), tuple(without_image))
+    return Dataset(labelled, tuple(disputed), tuple(without_image), tuple(undecided))
 
 
 def image_uri(task: Task, config: LabelConfig) -> str | None:

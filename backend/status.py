@@ -111,9 +111,14 @@ def _to_tag(needed: int, news: Json, aim: str) -> str:
     """What brings a model: tagging pictures, or first importing some where too few are here."""
     tagged, tasks = news.get("training_normals", 0), news.get("tasks")
     if tasks is not None:
-        here = tasks - len(news.get("without_image", ()))
+        here = news.get("pictures", tasks)
         may_be_normal = here - news.get("abnormals", 0) - len(news.get("disputed", ()))
         missing = tagged + needed - may_be_normal
+        if missing > 0 and here < tasks:
+            return (
+                f"{tasks - here} of {tasks} tasks have no picture where the labelling config looks: correct the value"
+                f" of its Image tag, or import at least {missing} more pictures, to be tagged as normal."
+            )
         if missing > 0:
             pictures = "picture is" if here == 1 else "pictures are"
             return f"Only {here} {pictures} here: import at least {missing} more, to be tagged as normal."

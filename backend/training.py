@@ -206,6 +206,7 @@ class Trainer:
         self._board.post(
             project_id,
             tasks=tasks,
+            pictures=tasks - len(dataset.without_image),
             normals=len(dataset.normals),
             abnormals=len(dataset.abnormals),
             training_normals=len(dataset.training),

@@ -84,6 +84,19 @@ def test_a_corrected_annotation_is_the_last_word() -> None:
     assert verdicts(Cut(CONFIG).task(corrected)) == ["abnormal"]
 
 
+@pytest.mark.parametrize(
+    ("names", "undecided"),
+    [((), True), (("renamed",), True), (("normal", "abnormal"), True), (("unsure",), False), (("normal",), False)],
+)
+def test_tasks_that_were_submitted_without_a_choice_are_named(names: tuple[str, ...], undecided: bool) -> None:
+    config = parse_config(EXAMPLE_CONFIG.replace("<Choice ", '<Choice value="unsure"/><Choice ', 1))
+    chosen = {"from_name": "verdict", "type": "choices", "value": {"choices": list(names)}}
+    submitted = task(annotation("normal", result=[chosen] if names else []))
+    assert build_dataset([submitted], config).undecided == ((submitted["id"],) if undecided else ())
+    skipped = task(annotation("normal", result=[], was_cancelled=True))
+    assert build_dataset([skipped], config).undecided == ()
+
+
 def test_tasks_without_a_picture_are_named() -> None:
     empty = task(annotation("normal"), data={"text": "x"})
     assert build_dataset([empty], CONFIG).without_image == (empty["id"],)

@@ -522,6 +522,21 @@ def test_a_task_without_a_picture_is_told_once(trainer: Trainer, studio: FakeStu
     assert told() == ([], [7])
 
 
+def test_labels_that_a_renamed_choice_cost_are_told_of(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    assert services.jobs.board.news(PROJECT).get("advice") is None
+    studio.label_config = EXAMPLE_CONFIG.replace('value="normal"', 'value="good"')
+    trainer.sync(PROJECT)
+    advice = services.jobs.board.news(PROJECT)["advice"]
+    assert advice.startswith("6 tasks (1, 2, 3 ...) were submitted without a choice of the labelling config")
+    assert "give it the old name as its alias" in advice
+    studio.label_config = EXAMPLE_CONFIG.replace('value="normal"', 'value="good" alias="normal"')
+    trainer.sync(PROJECT)
+    assert services.jobs.board.news(PROJECT).get("advice") is None
+
+
 def test_the_report_knows_learned_pictures_whose_labels_people_took_back(
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:

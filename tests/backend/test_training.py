@@ -269,7 +269,12 @@ def test_the_status_says_what_to_do_next(services: Services, promote: Callable[.
     assert message() == "Tag 5 pictures as normal to get the first model."
     services.jobs.board.post(PROJECT, tasks=2, normals_needed=4, training_normals=1, abnormals=1)
     assert message() == "Only 2 pictures are here: import at least 4 more, to be tagged as normal."
-    services.jobs.board.post(PROJECT, tasks=6, normals_needed=1, training_normals=4, abnormals=1)
+    services.jobs.board.post(PROJECT, tasks=400, pictures=2)
+    assert message() == (
+        "398 of 400 tasks have no picture where the labelling config looks: correct the value of its Image tag, or"
+        " import at least 4 more pictures, to be tagged as normal."
+    )
+    services.jobs.board.post(PROJECT, tasks=6, pictures=6, normals_needed=1, training_normals=4, abnormals=1)
     assert message() == "Tag 1 more picture as normal to get the first model."
     services.jobs.board.post(PROJECT, progress={"phase": "reading pictures", "done": 3, "total": 9})
     assert message() == "Training: reading pictures, 3 of 9."
