@@ -445,6 +445,29 @@ def test_inline_pictures_may_be_too_large(settings: Settings) -> None:
         fetch(settings, inline(1001), media_max_mb=0.001)
 
 
+@pytest.mark.parametrize(
+    ("uri", "status", "help_"),
+    [
+        ("/data/local-files/?d=line/a.jpg", 403, "LOCAL_FILES_SERVING_ENABLED"),
+        ("/data/local-files/?d=line/a.jpg", 404, "Cloud Storage"),
+        ("/data/local-files/?d=line/a.jpg", 401, "LABEL_STUDIO_API_KEY"),
+        ("s3://bucket/a.jpg", 404, "Cloud Storage"),
+        ("s3://bucket/a.jpg", 403, "LABEL_STUDIO_API_KEY"),
+        ("/data/upload/a.jpg", 404, "does not exist"),
+    ],
+)
+def test_what_keeps_label_studio_from_giving_a_picture_is_told(
+    settings: Settings, picture_server: PictureServer, uri: str, status: int, help_: str
+) -> None:
+    """With these answers of its release 1.23.2 where local files are off, or no storage holds the picture."""
+    with pytest.raises(MediaUnavailable):
+        fetch(settings, uri)
+    [(asked, _)] = picture_server.asked
+    picture_server.statuses[asked] = status
+    with pytest.raises(MediaUnavailable, match=help_):
+        fetch(settings, uri)
+
+
 def test_cloud_addresses_are_resolved_by_label_studio(settings: Settings, picture_server: PictureServer) -> None:
     encoded = base64.urlsafe_b64encode(b"s3://bucket/a.jpg").decode()
     picture_server.contents[f"/tasks/1/presign/?fileuri={encoded.replace('=', '%3D')}"] = b"picture"
