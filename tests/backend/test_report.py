@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from backend.app import create_app
+from backend.registry import now
 from backend.report.routes import pages
 from backend.report.view import galleries, next_step, worse_since
 from backend.services import Services
@@ -283,6 +284,20 @@ def test_one_project(client: TestClient, story: None, services: Services) -> Non
     assert "damaged or incomplete" in page
     assert f"{services.settings.label_studio_url}/projects/{PROJECT}/data?task=77" in page
     assert not re.findall(r'(?:src|href)="https?://(?!127\.0\.0\.1)', page)
+
+
+def test_sentences_beside_each_other_are_apart(client: TestClient, story: None, services: Services) -> None:
+    training = {
+        "version": "v2",
+        "why": "someone asked for it",
+        "result": "promoted",
+        "seconds": 1,
+        "finished_at": now(),
+    }
+    services.jobs.board.post(PROJECT, last_training=training, area_task=7, advice="More of them improve little")
+    page = client.get(f"/projects/{PROJECT}").text
+    assert re.search(r"put in charge\.\s+It looks where", page)
+    assert "<p>More of them improve little.</p>" in page
 
 
 def test_its_pictures_and_plots_are_there(client: TestClient, story: None) -> None:
