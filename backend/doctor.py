@@ -202,7 +202,7 @@ def _project_findings(settings: Settings, studio: Studio, project_id: int) -> It
         return
     try:
         config = settings.label_config(project["label_config"])
-        yield Finding(f"{name}: the labelling config fits: {config.normal[0]} or {config.abnormal[0]}")
+        yield Finding(f"{name}: the labelling config fits: {_predicted(config)}")
     except LabelConfigUnusable as error:
         yield Finding(f"{name}: the labelling config", str(error))
         return
@@ -211,6 +211,13 @@ def _project_findings(settings: Settings, studio: Studio, project_id: int) -> It
     if backends:
         yield _check(f"{name}: the webhook", lambda: _webhook(settings, studio, project_id, backends))
     yield _check(f"{name}: a picture", lambda: _picture(settings, studio, project_id, config))
+
+
+def _predicted(config: LabelConfig) -> str:
+    """What predictions will fill."""
+    extras = ", ".join(control.name for control in config.extras)
+    verdict = f"{config.choices} is {config.normal[0]} or {config.abnormal[0]}"
+    return f"{verdict}; predictions fill {extras} too" if extras else verdict
 
 
 def _reached(backends: list[Json]) -> str:

@@ -29,6 +29,8 @@ ABNORMAL_NAMES = frozenset(
     """abnormal anomaly anomalous anomalies defect defects defective bad ng nok notok notgood fail failed
     failure reject rejected faulty fault damaged damage broken flawed scrap nio irregular""".split()
 )
+VERDICT = "verdict"
+"""The name that a Choices control has which counts before others that fit."""
 ROI_NAMES = frozenset("roi regionofinterest areaofinterest lookhere inspect inspectionarea".split())
 IGNORE_NAMES = frozenset("ignore ignored ignorethis donotlook exclude excluded".split())
 LABEL_CONTROLS = {
@@ -129,7 +131,7 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
     images = {tag.get("name"): tag for tag in root.iter("Image") if variables(tag.get("value", ""))}
     if not images:
         raise _unusable("it has no Image tag with a value such as $image")
-    for choices in root.iter("Choices"):
+    for choices in sorted(root.iter("Choices"), key=lambda tag: tag.get("name") != VERDICT):
         image = images.get(choices.get("toName"))
         if image is None or not choices.get("name") or choices.get("perRegion") == "true":
             continue

@@ -9,9 +9,21 @@ import fsspec
 import pytest
 from pydantic import SecretStr
 
-from backend import doctor, server
-from backend.doctor import Ill, _disk, _network, _project_findings, _queue, _reached, _store, _studio, _token
+from backend import configs, doctor, server
+from backend.doctor import (
+    Ill,
+    _disk,
+    _network,
+    _predicted,
+    _project_findings,
+    _queue,
+    _reached,
+    _store,
+    _studio,
+    _token,
+)
 from backend.errors import StudioRefused
+from backend.labels import parse_config
 from backend.settings import Settings
 from backend.studio import Studio
 from tests.conftest import PERSONAL_TOKEN, PictureServer
@@ -151,3 +163,9 @@ def test_a_folder_of_the_queue_that_cannot_be_written(settings: Settings) -> Non
 
 def test_the_network_is_told_with_where_it_runs(settings: Settings) -> None:
     assert _network(settings.model_copy(update={"device": "cpu"})) == f"{settings.backbone} on the CPU"
+
+
+def test_what_predictions_will_fill_is_told() -> None:
+    config = (configs.FOLDER / "verdict_regions_score_reason.xml").read_text()
+    told = "verdict is normal or abnormal; predictions fill score, reason, place, mask too"
+    assert _predicted(parse_config(config)) == told

@@ -138,6 +138,13 @@ def test_extras_are_those_of_the_image() -> None:
     assert extras[1].maximum == 100.0
 
 
+def test_of_several_choices_that_fit_the_one_named_verdict_counts() -> None:
+    light = '<Choices name="light" toName="img"><Choice value="good"/><Choice value="bad"/></Choices>'
+    both = config_of("normal", "abnormal").replace("<Choices", f"{light}<Choices")
+    assert parse_config(both).choices == "light"
+    assert parse_config(both.replace('name="v"', 'name="verdict"')).choices == "verdict"
+
+
 def test_of_several_kinds_of_defect_none_is_claimed() -> None:
     kinds = """<RectangleLabels name="box" toName="img"><Label value="scratch"/><Label value="dent"/>{}
       </RectangleLabels>"""

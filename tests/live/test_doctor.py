@@ -63,6 +63,7 @@ def test_all_is_well(patient: Patient) -> None:
     assert code == 0, said
     assert "change" not in said
     assert said.count("fine") == 11
+    assert "verdict is normal or abnormal" in said
     assert "384 x 512 pixels" in said
 
 
