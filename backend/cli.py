@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed: --help and mistakes are answered 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ EXIT_CODES = (
     "Exit codes: 0, all is well; 1, a picture could not be read, there was none, or the doctor found something to"
     " change; 2, nothing could be done, and the message says what to do."
 )
+UNREAD = 141
+"""What a shell says of a command that wrote to nobody."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,7 +197,7 @@ def _add_predict(commands: Commands) -> None:
     parser = commands.add_parser("predict", help="judge pictures with a trained model, without Label Studio")
     parser.add_argument("paths", nargs="+", type=Path, metavar="FOLDER_OR_FILE", help="pictures to judge")
     parser.add_argument("--json", action="store_true", help="one JSON object a picture instead of a table")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write a heat-map picture for each")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write a heat map of each, in folders as the pictures")
     _add_model(parser)
     parser.set_defaults(run=_predict)
 
@@ -202,14 +205,18 @@ def _add_predict(commands: Commands) -> None:
 def _predict(options: argparse.Namespace) -> int:
     from backend.folders import predict_paths
 
-    return predict_paths(
-        options.paths,
-        options.model,
-        as_json=options.json,
-        save=options.save,
-        device=options.device,
-        weights=options.weights,
-    )
+    try:
+        return predict_paths(
+            options.paths,
+            options.model,
+            as_json=options.json,
+            save=options.save,
+            device=options.device,
+            weights=options.weights,
+        )
+    except BrokenPipeError:  # who reads the lines, such as head, wants no more of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
 
 
 def _add_evaluate(commands: Commands) -> None:

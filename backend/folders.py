@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from backend.errors import BackendError
-from backend.labels import means_normal, verdict_by_folder
+from backend.labels import verdict_by_folder
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -44,6 +46,7 @@ def train_folder(
     if output.is_dir():
         raise BackendError(f"{output} is a folder: name a file in it, such as {output / 'my.model'}")
     output.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=output.parent).close()  # where nothing can be written is told before all are read
     embedder = config.embedder(weights=weights, device=device)
     detector = AnomalyDetector(config, embedder=embedder)
     detector.settle_tiles(paths)
@@ -75,12 +78,14 @@ def predict_paths(
 ) -> int:
     """Judges pictures and folders of pictures; prints a table, or one JSON object a picture.
 
+    save: folder for heat maps, which lie in it as the pictures do in the folder that holds them all.
     Returns 1 where one of them cannot be read. Raises ImageUnreadable for a folder without pictures.
     """
     pictures = _pictures(paths)
     detector = _load(model, device=device, weights=weights)
     if save:
         save.mkdir(parents=True, exist_ok=True)
+    root = os.path.commonpath([os.path.abspath(path.parent) for path in pictures])
     width = max(len(str(path)) for path in pictures)
     if not as_json:
         print(f"{'picture':{width}}  verdict   score  p-value  places  reason")
@@ -92,7 +97,7 @@ def predict_paths(
             _tell(f"{path}: {item}")
             unreadable += 1
         elif save:
-            _save_heatmap(path, item, save)
+            _save_heatmap(path, item, save / f"{os.path.relpath(path, root)}.heatmap.jpg")
     return 1 if unreadable else 0
 
 
@@ -107,7 +112,7 @@ def evaluate_folder(
     verdicts = _verdicts(folder)
     detector = _load(model, device=device, weights=weights)
     rows: list[tuple[float, bool, bool]] = []
-    counted: Counter[tuple[Verdict, str]] = Counter()
+    compared: dict[Verdict, list[Path]] = {verdict: [] for verdict in Verdict}
     learned = unreadable = 0
     for path, item in _each(verdicts, detector.embedder.embed(verdicts)):
         if isinstance(item, ImageUnreadable):
@@ -118,8 +123,9 @@ def evaluate_folder(
         else:
             found, expected = detector.judge(item), verdicts[path]
             rows.append((found.raw_score, expected is Verdict.ABNORMAL, found.verdict is Verdict.ABNORMAL))
-            counted[expected, str(path.parent.relative_to(folder))] += 1
-    _tell_counted(counted)
+            compared[expected].append(path)
+    for verdict, paths in compared.items():
+        _tell(f"counted as {verdict.value}: {_counted(paths, folder) or 'none'}")
     if learned:
         _tell(f"left out, as the model has learned them: {learned}")
     if not rows:
@@ -149,13 +155,25 @@ def _load(model: Path, *, device: str, weights: Path | None) -> AnomalyDetector:
 
 
 def _normal_pictures(folder: Path) -> list[Path]:
-    """The pictures to learn from. Where sub-folders are sorted by verdict, only the normal ones are taken."""
+    """The pictures to learn from: those in folders called normal or, where there are none, in no abnormal one."""
     if not folder.is_dir():
         raise BackendError(f"{folder} is not a folder: give one that holds pictures of normal items")
-    normal = [child for child in sorted(folder.iterdir()) if child.is_dir() and means_normal(child.name)]
-    for child in normal:
-        _tell(f"learning from {child} only: its name says that these pictures are the normal ones")
-    return [path for root in (normal or [folder]) for path in pictures_below(root)]
+    said = {path: verdict_by_folder(path, folder) for path in pictures_below(folder)}
+    wanted = Verdict.NORMAL if Verdict.NORMAL in said.values() else None
+    chosen = [path for path, verdict in said.items() if verdict is wanted]
+    if not chosen:
+        raise BackendError(f"all pictures below {folder} lie in folders called abnormal: give normal ones")
+    if wanted:
+        _tell(f"learning from {_counted(chosen, folder)} only: the names say that these pictures are the normal ones")
+    elif left_out := [path for path, verdict in said.items() if verdict is not wanted]:
+        _tell(f"left out, as the names say that these are abnormal: {_counted(left_out, folder)}")
+    return chosen
+
+
+def _counted(paths: Iterable[Path], root: Path) -> str:
+    """The folders of some pictures below `root`, with how many lie in each."""
+    counted = Counter(str(path.parent.relative_to(root)) for path in paths)
+    return ", ".join(f"{name} ({number})" for name, number in sorted(counted.items()))
 
 
 def _pictures(paths: Sequence[Path]) -> list[Path]:
@@ -228,10 +246,9 @@ def _table(evaluation: Evaluation) -> str:
     )
 
 
-def _save_heatmap(path: Path, prediction: Prediction, folder: Path) -> None:
-    picture = read_image(path).image
-    name = "-".join(path.with_suffix("").parts[-3:]).strip("/.")
-    overlay(picture, prediction.anomaly_map, prediction.pixel_threshold).save(folder / f"{name}.heatmap.jpg")
+def _save_heatmap(path: Path, prediction: Prediction, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    overlay(read_image(path).image, prediction.anomaly_map, prediction.pixel_threshold).save(target)
 
 
 def _summarise(detector: AnomalyDetector, output: Path) -> None:
@@ -257,12 +274,6 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
     learned = sorted((image for image in detector.training if not image.suspect), key=lambda image: -image.raw_score)
     few = min(MOST_STRANGE, math.ceil(len(learned) * STRANGE_SHARE))
     _tell(f"least like the others, please check too: {', '.join(image.name for image in learned[:few])}")
-
-
-def _tell_counted(counted: Counter[tuple[Verdict, str]]) -> None:
-    for verdict in Verdict:
-        folders = [f"{name} ({number})" for (meant, name), number in sorted(counted.items()) if meant is verdict]
-        _tell(f"counted as {verdict.value}: {', '.join(folders) or 'none'}")
 
 
 def _tell(text: str) -> None:

@@ -205,11 +205,6 @@ def _sides(
     return normal, abnormal
 
 
-def means_normal(name: str) -> bool:
-    """Whether a choice or folder of this name means normal, in any of the usual words."""
-    return bool(_matching([name], NORMAL_NAMES))
-
-
 def verdict_by_folder(path: Path, root: Path) -> Verdict | None:
     """What the names of the folders between `root` and a picture say of it; None where none is a usual word."""
     names = path.relative_to(root).parent.parts

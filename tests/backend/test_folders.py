@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +102,7 @@ def test_one_json_object_a_picture(
     broken = next(row for row in rows if row["path"].endswith("broken.jpg"))
     assert broken["verdict"] is None
     assert "damaged" in broken["error"]
-    assert len(list(tmp_path.glob("*.jpg"))) == 13
+    assert len(list(tmp_path.rglob("*.heatmap.jpg"))) == 13
 
 
 def test_a_table_for_people(trained: tuple[Path, Done], abnormal_pictures: list[Path]) -> None:
@@ -167,6 +169,40 @@ def test_a_picture_that_cannot_be_compared_is_named(trained: tuple[Path, Done], 
     assert "empty.jpg: the file is empty" in done.stderr
 
 
+def test_heat_maps_of_pictures_with_one_name_are_kept_apart(
+    trained: tuple[Path, Done], normal_pictures: list[Path], tmp_path: Path
+) -> None:
+    pictures, heat = tmp_path / "pictures", tmp_path / "heat"
+    for name in ("a/x/y/z/1.jpg", "b/x/y/z/1.jpg", "b/x/y/z/1.png"):
+        (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(normal_pictures[0], pictures / name)
+    run("predict", pictures / "a" / ".." / "b", pictures / "a", "--model", trained[0], "--save", heat)
+    kept = [path.relative_to(heat).as_posix() for path in sorted(heat.rglob("*.jpg"))]
+    assert kept == [f"{name}.heatmap.jpg" for name in ("a/x/y/z/1.jpg", "b/x/y/z/1.jpg", "b/x/y/z/1.png")]
+    run("predict", pictures / "a" / "x" / "y" / "z" / "1.jpg", "--model", trained[0], "--save", heat)
+    assert (heat / "1.jpg.heatmap.jpg").is_file()
+
+
+def test_whoever_reads_the_table_may_stop(trained: tuple[Path, Done], folder: Path) -> None:
+    command = [sys.executable, "-m", "backend", "predict", folder, "--model", trained[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+    assert "Traceback" not in told
+    assert "Broken pipe" not in told
+    assert process.returncode == 141
+
+
+def test_where_no_model_can_be_written_is_told_before_pictures_are_read(folder: Path) -> None:
+    done = run("train", folder, "--output", "/proc/m")
+    assert done.returncode == 2
+    assert "cannot be read or written" in done.stderr
+    assert "broken.jpg" not in done.stderr
+
+
 def test_heat_maps_where_nothing_can_be_written(trained: tuple[Path, Done], abnormal_pictures: list[Path]) -> None:
     done = run("predict", abnormal_pictures[0], "--model", trained[0], "--save", "/proc/x")
     assert done.returncode == 2
@@ -181,6 +217,29 @@ def test_sorted_folders_teach_the_normal_ones_only(
     done = run("train", tmp_path, "--output", tmp_path / "model")
     assert "learned from 6 normal pictures" in done.stderr
     assert "provisional" in done.stderr
+
+
+def test_normal_pictures_are_found_however_deep_their_folders_lie(
+    tmp_path: Path, normal_pictures: list[Path], abnormal_pictures: list[Path]
+) -> None:
+    copy(tmp_path, train__good=normal_pictures[:5], test__good=normal_pictures[5:7], test__crack=abnormal_pictures[:2])
+    done = run("train", tmp_path, "--output", tmp_path / "model")
+    assert "learning from test/good (2), train/good (5) only" in done.stderr
+    assert "learned from 7 normal pictures" in done.stderr
+
+
+def test_what_lies_in_an_abnormal_folder_is_not_learned(
+    tmp_path: Path, normal_pictures: list[Path], abnormal_pictures: list[Path]
+) -> None:
+    copy(tmp_path, defects__hole=abnormal_pictures[:2])
+    refused = run("train", tmp_path, "--output", tmp_path / "model")
+    assert refused.returncode == 2
+    assert "lie in folders called abnormal" in refused.stderr
+    for path in normal_pictures[:5]:
+        shutil.copy(path, tmp_path)
+    done = run("train", tmp_path, "--output", tmp_path / "model")
+    assert "left out, as the names say that these are abnormal: defects/hole (2)" in done.stderr
+    assert "learned from 5 normal pictures" in done.stderr
 
 
 def test_a_script_notices_that_nothing_was_judged(trained: tuple[Path, Done], tmp_path: Path) -> None:
