@@ -30,7 +30,7 @@ def test_folders_are_learned_and_judged_as_shown(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         if line.startswith("predict"):
             assert len(done.stdout.splitlines()) == 46
-    assert len(list((tmp_path / "heatmaps").iterdir())) == 45
+    assert len(list((tmp_path / "heatmaps").rglob("*.heatmap.jpg"))) == 45
     assert (tmp_path / "cookies.xml").is_file()
 
 
