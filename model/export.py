@@ -154,6 +154,7 @@ def _load_onnx(path: Path) -> Run:
 def _write_openvino(scorer: Scorer, example: Tensor, path: Path) -> None:
     _need("openvino")
     model = convert(scorer, example)
+    model.reshape(list(example.shape))  # else it would take any size, and several pictures, and judge but the first
     model.inputs[0].get_tensor().set_names({"pixels"})
     for output, name in zip(model.outputs, OUTPUTS, strict=True):
         output.get_tensor().set_names({name})

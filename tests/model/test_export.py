@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 import torch
 
@@ -47,6 +48,14 @@ def test_the_graph_needs_only_pixels(
     assert score == pytest.approx(ours.score, abs=1e-3)
     assert raw_score == pytest.approx(ours.raw_score, rel=1e-2)
     assert np.abs(anomaly_map - ours.anomaly_map).max() < 0.05 * ours.anomaly_map.max()
+
+
+def test_the_file_for_openvino_says_what_it_takes(
+    detector: AnomalyDetector, normal_pictures: list[Path], tmp_path: Path
+) -> None:
+    export(detector, tmp_path / "scorer.xml", normal_pictures[:1])
+    model = openvino.Core().read_model(tmp_path / "scorer.xml")
+    assert list(model.input("pixels").shape) == [1, *detector.embedder.canvas, 3]
 
 
 def test_an_export_that_changes_a_verdict_is_not_kept(
