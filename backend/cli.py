@@ -170,6 +170,14 @@ def _add_train(commands: Commands) -> None:
         metavar="RxC",
         help="cut large pictures, for small defects: auto, or such as 3x4 (1x1)",
     )
+    parser.add_argument(
+        "--trusted",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="NAME",
+        help="pictures or folders below FOLDER, normal beyond doubt: never left out, however unusual; . for all",
+    )
     parser.add_argument("--backbone", help="the frozen network (efficientnet_lite2)")
     parser.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="side that pictures, or their tiles, are resized to (320)"
@@ -190,7 +198,14 @@ def _train(options: argparse.Namespace) -> int:
         config = DetectorConfig(**asked)
     except ValueError as error:
         raise AnomalyError(str(error)) from error
-    return train_folder(options.folder, options.output, config, device=options.device, weights=options.weights)
+    return train_folder(
+        options.folder,
+        options.output,
+        config,
+        trusted=options.trusted,
+        device=options.device,
+        weights=options.weights,
+    )
 
 
 def _add_predict(commands: Commands) -> None:

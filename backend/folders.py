@@ -38,11 +38,16 @@ def train_folder(
     output: Path,
     config: DetectorConfig,
     *,
+    trusted: Sequence[Path] = (),
     device: str = "auto",
     weights: Path | None = None,
 ) -> int:
-    """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read."""
+    """Learns from the pictures below `folder` and writes the model; reports pictures that cannot be read.
+
+    trusted: pictures and folders, from `folder` on, whose pictures are normal beyond doubt and never left out.
+    """
     paths = _normal_pictures(folder)
+    beyond_doubt = _below(trusted, [path.relative_to(folder) for path in paths])
     if output.is_dir():
         raise BackendError(f"{output} is a folder: name a file in it, such as {output / 'my.model'}")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +66,8 @@ def train_folder(
             embeddings.append(item)
             readable.append(path)
     names = [str(path.relative_to(folder)) for path in readable]
-    detector.fit_embeddings(embeddings, names, altered=detector.embed_altered(readable, names))
+    altered = detector.embed_altered(readable, names)
+    detector.fit_embeddings(embeddings, names, altered=altered, trusted=beyond_doubt)
     detector.save(output)
     _summarise(detector, output)
     return 0
@@ -170,6 +176,15 @@ def _normal_pictures(folder: Path) -> list[Path]:
     return chosen
 
 
+def _below(wanted: Sequence[Path], paths: Iterable[Path]) -> set[str]:
+    """The paths that are wanted, or whose folder is. Raises BackendError for one that none of them is or lies in."""
+    lineages = {path: {path, *path.parents} for path in paths}
+    for path in wanted:
+        if not any(path in lineage for lineage in lineages.values()):
+            raise BackendError(f"{path} is none of the pictures to learn from: name it from their folder on")
+    return {str(path) for path, lineage in lineages.items() if not lineage.isdisjoint(wanted)}
+
+
 def _counted(paths: Iterable[Path], root: Path) -> str:
     """The folders of some pictures below `root`, with how many lie in each."""
     counted = Counter(str(path.parent.relative_to(root)) for path in paths)
@@ -268,9 +283,11 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
             "most pictures are nearly the same as another: where they show the same part again, new parts will be"
             " called abnormal too often; give one picture of each part"
         )
-    for image in detector.training:
-        if image.suspect:
-            _tell(f"left out, probably not normal, please check: {image.name}")
+    suspects = [image.name for image in detector.training if image.suspect]
+    for name in suspects:
+        _tell(f"left out, probably not normal, please check: {name}")
+    if suspects:
+        _tell("those that are normal after all: name them after --trusted, or their kind will be called abnormal")
     learned = sorted((image for image in detector.training if not image.suspect), key=lambda image: -image.raw_score)
     few = min(MOST_STRANGE, math.ceil(len(learned) * STRANGE_SHARE))
     _tell(f"least like the others, please check too: {', '.join(image.name for image in learned[:few])}")

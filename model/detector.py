@@ -109,9 +109,10 @@ class AnomalyDetector:
 
     # Learning
 
-    def fit(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
+    def fit(self, images: ImageSources, *, trusted: Container[str] = (), progress: Progress | None = None) -> Self:
         """Learns from normal pictures.
 
+        trusted: names of pictures, as `training` has them, that are normal beyond doubt and never set aside.
         progress: called with (phase, done, total). Raises ImageUnreadable at the first picture that cannot be
         read and NotEnoughNormals below two; use `embedder.embed` and `fit_embeddings` to go on without it.
         """
@@ -119,7 +120,8 @@ class AnomalyDetector:
         names = _names(sources)
         self.settle_tiles(sources)
         embeddings = self._embed(sources, names, progress)
-        return self.fit_embeddings(embeddings, names, altered=self.embed_altered(sources, names), progress=progress)
+        altered = self.embed_altered(sources, names)
+        return self.fit_embeddings(embeddings, names, altered=altered, trusted=trusted, progress=progress)
 
     def _embed(
         self, sources: Sequence[ImageSource], names: Sequence[str], progress: Progress | None
@@ -239,15 +241,15 @@ class AnomalyDetector:
             ),
         )
 
-    def extend(self, images: ImageSources, *, progress: Progress | None = None) -> Self:
-        """Also learns from these normal pictures; takes as long as judging them.
+    def extend(self, images: ImageSources, *, trusted: Container[str] = (), progress: Progress | None = None) -> Self:
+        """Also learns from these normal pictures; takes as long as judging them. Arguments are those of `fit`.
 
         Raises ImageUnreadable at the first that cannot be read, and then has learned none of them.
         """
         self._check_weights()
         sources = list(pictures_in(images))
         names = _names(sources, after=len(self._known.training))
-        return self.extend_embeddings(self._embed(sources, names, progress), names)
+        return self.extend_embeddings(self._embed(sources, names, progress), names, trusted=trusted)
 
     @torch.inference_mode()
     def extend_embeddings(

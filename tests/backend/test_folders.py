@@ -169,6 +169,24 @@ def test_a_picture_that_cannot_be_compared_is_named(trained: tuple[Path, Done], 
     assert "empty.jpg: the file is empty" in done.stderr
 
 
+def test_an_unusual_picture_is_learned_once_it_is_trusted(tmp_path: Path, normal_pictures: list[Path]) -> None:
+    pictures = tmp_path / "pictures"
+    copy(pictures, morning=normal_pictures[1:12])
+    with Image.open(normal_pictures[12]) as picture:
+        picture.rotate(37).save(pictures / "morning" / "dropped.jpg")
+    arguments = ("train", pictures, "--output", tmp_path / "model", "--image-size", 128)
+    refused = run(*arguments)
+    assert "left out, probably not normal, please check: morning/dropped.jpg" in refused.stderr
+    assert "after --trusted" in refused.stderr
+    for trusted in ("morning/dropped.jpg", "morning", "."):
+        done = run(*arguments, "--trusted", trusted)
+        assert "learned from 12 normal pictures" in done.stderr
+        assert "left out" not in done.stderr
+    unknown = run(*arguments, "--trusted", "evening")
+    assert unknown.returncode == 2
+    assert "evening is none of the pictures to learn from" in unknown.stderr
+
+
 def test_heat_maps_of_pictures_with_one_name_are_kept_apart(
     trained: tuple[Path, Done], normal_pictures: list[Path], tmp_path: Path
 ) -> None:

@@ -120,6 +120,9 @@ def test_a_picture_tagged_normal_by_mistake_is_set_aside(small: Embedder) -> Non
     assert len(suspected) <= 2
     assert len(detector.calibration.scores) == 25 - len(suspected)
     assert detector.predict([texture(51, spot=True)])[0].verdict is Verdict.ABNORMAL
+    detector.fit(pictures, trusted=suspected)
+    assert not any(image.suspect for image in detector.training)
+    assert len(detector.calibration.scores) == 25
 
 
 def test_a_tolerant_detector_knows_its_pictures_in_other_light(small: Embedder, normal_pictures: list[Path]) -> None:
