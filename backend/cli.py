@@ -17,8 +17,8 @@ from backend import __version__
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 EXIT_CODES = (
-    "Exit codes: 0, all is well; 1, a picture could not be read, there was none, or the doctor found something to"
-    " change; 2, nothing could be done, and the message says what to do."
+    "Exit codes: 0, all is well; 1, a picture to judge could not be read, there was none, or the doctor found something"
+    " to change; 2, nothing could be done, and the message says what to do."
 )
 UNREAD = 141
 """What a shell says of a command that wrote to nobody."""
