@@ -114,7 +114,8 @@ def test_a_rate_that_is_none_is_refused(textures: AnomalyDetector, rate: float) 
 
 
 def test_a_picture_tagged_normal_by_mistake_is_set_aside(small: Embedder) -> None:
-    detector = learned(small, [*(texture(seed) for seed in range(24)), texture(50, spot=True)])
+    pictures = [*(texture(seed) for seed in range(24)), texture(50, spot=True)]
+    detector = learned(small, pictures)
     suspected = [image.name for image in detector.training if image.suspect]
     assert "picture 25" in suspected
     assert len(suspected) <= 2
