@@ -28,7 +28,7 @@ from backend.studio_auth import StudioAuth
 CLOUD_SCHEMES = frozenset(("s3", "gs", "azure-blob"))
 MOST_REDIRECTS = 5
 PARALLEL = 4
-RESOLVED = re.compile(r"/(tasks|projects)/\d+/(presign|resolve)/$")
+RESOLVED = r"/(tasks|projects)/\d+/(presign|resolve)/"
 LOCAL_FILES = "/data/local-files/"
 NO_LOCAL_FILES = (
     "Label Studio gives out no local files (403): start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, and with"
@@ -38,7 +38,9 @@ NOT_IN_A_STORAGE = (
     "Label Studio has no storage that holds it (404): connect its folder or bucket under Settings, Cloud Storage, and"
     " see that the file is there"
 )
-PICTURE_PATHS = re.compile(r"/(data|storage-data)/|/(tasks|projects)/\d+/(presign|resolve)/")
+PICTURE_PATHS = re.compile(rf"/(data|storage-data)/|{RESOLVED}")
+STORED_PATHS = re.compile(rf"{LOCAL_FILES}$|{RESOLVED}$")
+"""Where pictures come from that are in a storage."""
 
 
 class Media:
@@ -213,7 +215,7 @@ def shown(address: httpx.URL | str) -> str:
 def _refusal(address: httpx.URL, status: int, is_studio: bool) -> str:
     if is_studio and status == 403 and address.path.endswith(LOCAL_FILES):
         return NO_LOCAL_FILES
-    if is_studio and status == 404 and (address.path.endswith(LOCAL_FILES) or RESOLVED.search(address.path)):
+    if is_studio and status == 404 and STORED_PATHS.search(address.path):
         return NOT_IN_A_STORAGE
     if status in (401, 403) and is_studio:
         return (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -71,13 +70,19 @@ def model_name(
     depends_on = dataset.fingerprint, recipe_name
     alike = [one.name for one in registry.versions(project_id) if (one.fingerprint, one.recipe) == depends_on]
     for name in alike:
-        with suppress(ArtifactInvalid, UnknownVersion):  # a damaged one is written anew
-            if not _learned_the_same(detector, registry.detector(project_id, name)):
-                continue
-        return name
+        if _is_stored(registry, project_id, name, detector):
+            return name
     if not alike:
         return version_name(dataset, recipe_name)
     return version_name(dataset, recipe_name + hashlib.sha256(detector.to_bytes()).hexdigest())
+
+
+def _is_stored(registry: Registry, project_id: int, name: str, detector: AnomalyDetector) -> bool:
+    """Whether a version is this detector; a damaged one is taken for it, and so written anew."""
+    try:
+        return _learned_the_same(detector, registry.detector(project_id, name))
+    except (ArtifactInvalid, UnknownVersion):
+        return True
 
 
 def _learned_the_same(one: AnomalyDetector, other: AnomalyDetector) -> bool:

@@ -217,13 +217,13 @@ class AnomalyDetector:
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
+        kept_parts = [shown[index] for index in kept]
         if len(kept) < len(embeddings):
-            certain = [shown[index] for index in kept]
-            without = [bank.of(certain) for bank in banks]
-            memory, maps = self._measure(without, [embeddings[index] for index in kept], certain, progress)
+            without = [bank.of(kept_parts) for bank in banks]
+            memory, maps = self._measure(without, [embeddings[index] for index in kept], kept_parts, progress)
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.sort([float(unseen.place.max()) for unseen in maps])
-        independent = len({shown[index] for index in kept})
+        independent = len(set(kept_parts))
         return _Fitted(
             memory=memory,
             calibration=Calibration(
@@ -233,8 +233,8 @@ class AnomalyDetector:
             peak_parts=independent,
             looks=torch.stack([embeddings[index].look for index in kept]),
             names=tuple(names[index] for index in kept),
-            parts=tuple(shown[index] for index in kept),
-            guessed=guessed([shown[index] for index in kept], [named[index] for index in kept]),
+            parts=tuple(kept_parts),
+            guessed=guessed(kept_parts, [named[index] for index in kept]),
             training=tuple(
                 TrainingImage(name, float(score), bool(suspect))
                 for name, score, suspect in zip(names, scores, doubtful, strict=True)
