@@ -16,6 +16,10 @@ GUESSED = (
     "{guessed} of the {learned} normal pictures learned are so like another that they count as one part with it. To be"
     " sure, name the part in the task data and set GROUP_KEY, which also keeps its pictures on one side of the test"
 )
+UPRIGHT = (
+    "All normal pictures show the product lying one way, so that one which is {turns} is called abnormal. Where it may"
+    " lie so, set ORIENTATION=free"
+)
 UNDECIDED = (
     "without a choice of the labelling config, or with two that contradict each other, which teaches nothing: choose"
     " one there. If a choice was renamed, give it the old name as its alias instead"
@@ -33,6 +37,8 @@ def advice(dataset: Dataset, detector: AnomalyDetector | None) -> str | None:
         return GUESSED.format(guessed=detector.guessed, learned=len(detector.calibration.scores))
     if len(dataset.training) > FEW_NORMALS:
         return f"{FEW_NORMALS} normal pictures are enough; more improve the verdicts little"
+    if detector and detector.abnormal_turns:
+        return UPRIGHT.format(turns=" or ".join(detector.abnormal_turns))
     return None
 
 

@@ -160,8 +160,8 @@ def _add_train(commands: Commands) -> None:
     )
     parser.add_argument(
         "--orientation",
-        choices=("free", "fixed"),
-        help="whether an item may lie mirrored or turned by half (free)",
+        choices=("auto", "free", "fixed"),
+        help="whether an item may lie mirrored or turned by half (auto: as the pictures tell)",
     )
     for name, what in (("--roi", "look only here"), ("--ignore", "leave this out")):
         parser.add_argument(name, metavar="X,Y,W,H", help=f"{what}, in per cent of the picture; more after a ;")

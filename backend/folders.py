@@ -278,6 +278,8 @@ def _summarise(detector: AnomalyDetector, output: Path) -> None:
         )
     if detector.guessed:
         _tell(f"{detector.guessed} of them are so like another that they count as one part with it")
+    if detector.abnormal_turns:
+        _tell(f"all lie one way: one that is {' or '.join(detector.abnormal_turns)} is called abnormal")
     if detector.seems_paired:
         _tell(
             "most pictures are nearly the same as another: where they show the same part again, new parts will be"

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     alarm_rate: Share = 0.05
     tolerance: Literal["strict", "usual", "tolerant"] = "usual"
-    orientation: Literal["free", "fixed"] = "free"
+    orientation: Literal["auto", "free", "fixed"] = "auto"
     roi: str = ""
     ignore: str = ""
     min_normals: int = Field(5, ge=2)

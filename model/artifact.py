@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 5
-READABLE = frozenset((5,))
+FORMAT = 6
+READABLE = frozenset((6,))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

@@ -279,7 +279,7 @@ def _dinov2_small(weights: Path | None) -> nn.Module:
 
 
 KERNEL = 0.3
-FINE, MIDDLE = LayerWeights(0.75, 1.0, own=1.0), LayerWeights(1.5, 0.35, KERNEL)
+FINE, MIDDLE = LayerWeights(1.0, 1.0, own=1.0), LayerWeights(1.5, 0.35, KERNEL)
 DEEP = LayerWeights(1.0, 0.15, KERNEL, own=0.5)
 STROKES = LayerWeights(0.2, 0.15)
 

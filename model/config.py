@@ -38,7 +38,7 @@ class DetectorConfig:
     top_share: float = 0.005
     alarm_rate: float = 0.05
     tolerance: str = "usual"
-    orientation: str = "free"
+    orientation: str = AUTO
     roi: str = ""
     ignore: str = ""
     seed: int = 0
@@ -55,10 +55,14 @@ class DetectorConfig:
         _demand(not cut or self.image_size >= least, "image_size", f"at least {least} with tiles", self.image_size)
 
     @property
+    def turns(self) -> tuple[str, ...]:
+        """Those of `alterations` that lay the item otherwise; none where the outside would be turned in."""
+        return ORIENTATIONS[self.orientation] if self.area.is_whole else ()
+
+    @property
     def alterations(self) -> tuple[str, ...]:
         """What the pictures are remembered with, besides as they are."""
-        turned = ORIENTATIONS[self.orientation] if self.area.is_whole else ()  # else the outside would be turned in
-        return TOLERANCES[self.tolerance] + turned
+        return TOLERANCES[self.tolerance] + self.turns
 
     @property
     def grid(self) -> Grid:

@@ -25,6 +25,7 @@ from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
 from model.images import ImageSource, ImageSources, pictures_in, read_size
 from model.memory_bank import MemoryBank
+from model.orientation import could_be_normal
 from model.parts import guessed, places, shown_parts
 from model.patch_memory import LayerMemory, Maps, PatchMemory, measure, remember
 from model.prediction import Prediction, Verdict, explain
@@ -57,6 +58,7 @@ class _Fitted:
     those pictures show.
     looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
     parts: the number of the physical part that each shows. guessed: how many count as one with another unasked.
+    abnormal_turns: alterations that were not remembered, since they lay items as in no normal picture.
     weights: the fingerprint of the network's; None in files of earlier releases.
     """
 
@@ -69,6 +71,7 @@ class _Fitted:
     parts: tuple[int, ...]
     training: tuple[TrainingImage, ...]
     guessed: int = 0
+    abnormal_turns: tuple[str, ...] = ()
     weights: str | None = None
 
     @cached_property
@@ -175,7 +178,8 @@ class AnomalyDetector:
     ) -> Self:
         """Learns from pictures that are embedded already; `names` tells them apart. Copies count once.
 
-        altered: by name, embeddings of a picture under other light or focus, which are normal then too.
+        altered: by name, embeddings of a picture under the config's alterations, in their order; normal then too, but
+        for those that lay items as in no normal picture (`abnormal_turns`).
         parts: by name, which physical part a picture shows, where people say so; where they do not, pictures that are
         nearly the same place by place are taken for one part (`shown_parts`). A picture is measured by what was learned
         of other parts, as a new part will be.
@@ -209,9 +213,12 @@ class AnomalyDetector:
         progress: Progress | None,
     ) -> _Fitted:
         """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
-        variants = [altered.get(name, ()) for name in names]
         named = [parts.get(name) for name in names]
-        shown = shown_parts(torch.stack([places(embedding.of_network) for embedding in embeddings]), named)
+        what_is_where = torch.stack([places(embedding.of_network) for embedding in embeddings])
+        shown = shown_parts(what_is_where, named)
+        groups = [self._by_alteration(altered.get(name, ())) for name in names]
+        abnormal_turns = self._abnormal_turns(what_is_where, groups)
+        variants = [[one for name, one in group.items() if name not in abnormal_turns] for group in groups]
         banks = self._remember(embeddings, variants, shown)
         memory, maps = self._measure(banks, embeddings, shown, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
@@ -235,11 +242,25 @@ class AnomalyDetector:
             names=tuple(names[index] for index in kept),
             parts=tuple(kept_parts),
             guessed=guessed(kept_parts, [named[index] for index in kept]),
+            abnormal_turns=abnormal_turns,
             training=tuple(
                 TrainingImage(name, float(score), bool(suspect))
                 for name, score, suspect in zip(names, scores, doubtful, strict=True)
             ),
         )
+
+    def _by_alteration(self, altered: Sequence[Embedding]) -> dict[str, Embedding]:
+        return dict(zip(self.config.alterations, altered, strict=False))
+
+    def _abnormal_turns(self, shown: Tensor, altered: Sequence[Mapping[str, Embedding]]) -> tuple[str, ...]:
+        """The alterations that lay items as in no normal picture. shown, altered: of each normal picture."""
+        if self.config.orientation != AUTO:
+            return ()
+        turned = {
+            turn: {index: places(group[turn].of_network) for index, group in enumerate(altered) if turn in group}
+            for turn in self.config.turns
+        }
+        return tuple(turn for turn, pictures in turned.items() if not could_be_normal(shown, pictures))
 
     def extend(self, images: ImageSources, *, trusted: Container[str] = (), progress: Progress | None = None) -> Self:
         """Also learns from these normal pictures; takes as long as judging them. Arguments are those of `fit`.
@@ -436,6 +457,11 @@ class AnomalyDetector:
         return self._known.guessed
 
     @property
+    def abnormal_turns(self) -> tuple[str, ...]:
+        """How no normal picture lies, so that an item which does is abnormal: names of ALTERATIONS, as `mirrored`."""
+        return self._known.abnormal_turns
+
+    @property
     def seems_paired(self) -> bool:
         """Whether most pictures resemble one that counts as another part so much that they may show the same.
 
@@ -478,6 +504,7 @@ class AnomalyDetector:
             "names": fitted.names,
             "owners": fitted.parts,
             "guessed": fitted.guessed,
+            "abnormal_turns": fitted.abnormal_turns,
             "weights": fitted.weights,
             "training": [asdict(image) for image in fitted.training],
         }
@@ -544,6 +571,7 @@ def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConf
         names=tuple(meta["names"]),
         parts=tuple(meta.get("owners", range(len(meta["names"])))),
         guessed=int(meta.get("guessed", 0)),
+        abnormal_turns=tuple(meta["abnormal_turns"]),
         training=tuple(TrainingImage(**image) for image in meta["training"]),
         weights=meta.get("weights"),
     )

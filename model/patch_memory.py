@@ -23,8 +23,7 @@ Inside = Callable[[int, int], Tensor]
 Tick = Callable[[], None]
 """Called once for each picture and layer that is measured."""
 
-PROFILE_SHRINKAGE = 50
-PROFILE_SMOOTHING = 5
+PROFILE_SHRINKAGE = 20
 SMALLEST_UNIT = 1e-6
 SMALLEST_BANDWIDTH = 1e-6
 MEASURED = 10
@@ -208,9 +207,7 @@ def _rows_of(bank: MemoryBank, part: int | None) -> Tensor | None:
 def _profile(total: Tensor, count: int, area: Tensor) -> Tensor:
     """How much stranger than elsewhere normal pictures are at each place; little of it with few pictures."""
     mean = total / count
-    edge = PROFILE_SMOOTHING // 2
-    smooth = F.avg_pool2d(mean[None, None], PROFILE_SMOOTHING, 1, edge, count_include_pad=False)[0, 0]
-    return (smooth - smooth[area].mean()) * (count / (count + PROFILE_SHRINKAGE))
+    return (mean - mean[area].mean()) * (count / (count + PROFILE_SHRINKAGE))
 
 
 def _finest(layers: Layers) -> torch.Size:

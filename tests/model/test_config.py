@@ -16,7 +16,7 @@ from model.config import DetectorConfig
         ({"alarm_rate": 5}, "alarm_rate must be"),
         ({"alarm_rate": float("nan")}, "alarm_rate must be"),
         ({"tolerance": "none"}, "tolerance must be one of strict, usual, tolerant, not 'none'"),
-        ({"orientation": ""}, "orientation must be one of fixed, free, not ''"),
+        ({"orientation": ""}, "orientation must be one of auto, free, fixed, not ''"),
         ({"bank_rows": 0}, "bank_rows must be at least 1, not 0"),
         ({"top_share": 0.0}, "top_share must be more than 0 and at most 1, not 0.0"),
         ({"image_size": 31}, "image_size must be at least 32, not 31"),
