@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import artifact
+from model.alterations import FIXED
 from model.backbone import BACKBONES, LayerWeights
 from model.calibration import Calibration, supported_threshold, suspects
 from model.config import DetectorConfig
@@ -218,16 +219,17 @@ class AnomalyDetector:
         shown = shown_parts(what_is_where, named)
         groups = [self._by_alteration(altered.get(name, ())) for name in names]
         abnormal_turns = self._abnormal_turns(what_is_where, groups)
+        one_way = self.config.orientation == FIXED or bool(abnormal_turns)
         variants = [[one for name, one in group.items() if name not in abnormal_turns] for group in groups]
         banks = self._remember(embeddings, variants, shown)
-        memory, maps = self._measure(banks, embeddings, shown, progress)
+        memory, maps = self._measure(banks, embeddings, shown, one_way, progress)
         scores = np.array([self._raw_score(unseen.score) for unseen in maps])
         doubtful = suspects(scores) & np.array([name not in trusted for name in names])
         kept = [index for index in range(len(embeddings)) if not doubtful[index]]
         kept_parts = [shown[index] for index in kept]
         if len(kept) < len(embeddings):
             without = [bank.of(kept_parts) for bank in banks]
-            memory, maps = self._measure(without, [embeddings[index] for index in kept], kept_parts, progress)
+            memory, maps = self._measure(without, [embeddings[index] for index in kept], kept_parts, one_way, progress)
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.sort([float(unseen.place.max()) for unseen in maps])
         independent = len(set(kept_parts))
@@ -337,6 +339,7 @@ class AnomalyDetector:
         banks: Sequence[MemoryBank],
         embeddings: Sequence[Embedding],
         parts: Sequence[int],
+        one_way: bool,
         progress: Progress | None,
     ) -> tuple[PatchMemory, list[Maps]]:
         weights = BACKBONES[self.config.backbone].weights
@@ -347,6 +350,7 @@ class AnomalyDetector:
             parts,
             weights,
             area=self.config.area.inside,
+            one_way=one_way,
             tick=lambda: _report(progress, "learning and measuring", next(steps), total),
         )
 

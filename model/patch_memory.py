@@ -24,6 +24,9 @@ Tick = Callable[[], None]
 """Called once for each picture and layer that is measured."""
 
 PROFILE_SHRINKAGE = 20
+"""So many pictures tell half of how strange normal pictures are at each place."""
+SHRINKAGE_IN_PLACE = 2
+"""The same where items lie one way, so that everything has its place."""
 SMALLEST_UNIT = 1e-6
 SMALLEST_BANDWIDTH = 1e-6
 MEASURED = 10
@@ -142,11 +145,12 @@ def measure(
     weights: Sequence[LayerWeights],
     *,
     area: Inside,
+    one_way: bool,
     tick: Tick,
 ) -> tuple[PatchMemory, list[Maps]]:
     """Measures each remembered picture as if it were new, and makes one memory of each layer's bank.
 
-    area: tells which places of a map count; what lies outside is not measured.
+    area: tells which places of a map count; what lies outside is not measured. one_way: whether all items lie one way.
     Returns the memory and each picture's out-of-sample maps, what was learned of its part hidden; both on the CPU.
     Hiding rows costs one search a picture instead of one coreset. The rows that remain cover a little less than a bank
     of their own would, so these maps err on the high side and false alarms on the low one.
@@ -161,12 +165,12 @@ def measure(
         resized = _resize(distances, score.shape[1:])
         score += weight.score * resized
         place += weight.place * resized
-    total, count = score.sum(dim=0), len(score)
+    total, count, shrinkage = score.sum(dim=0), len(score), SHRINKAGE_IN_PLACE if one_way else PROFILE_SHRINKAGE
     unseen = [
-        Maps((own - _profile(total - own, count - 1, whole)).clamp_min(0) * whole, where * whole)
+        Maps((own - _profile(total - own, count - 1, whole, shrinkage)).clamp_min(0) * whole, where * whole)
         for own, where in zip(score, place, strict=True)
     ]
-    return PatchMemory(tuple(memories), _profile(total, count, whole), whole), unseen
+    return PatchMemory(tuple(memories), _profile(total, count, whole, shrinkage), whole), unseen
 
 
 def _measure(
@@ -204,10 +208,10 @@ def _rows_of(bank: MemoryBank, part: int | None) -> Tensor | None:
     return None if bool(mask.all()) else mask  # pictures so alike that one of them stands for all
 
 
-def _profile(total: Tensor, count: int, area: Tensor) -> Tensor:
+def _profile(total: Tensor, count: int, area: Tensor, shrinkage: int) -> Tensor:
     """How much stranger than elsewhere normal pictures are at each place; little of it with few pictures."""
     mean = total / count
-    return (mean - mean[area].mean()) * (count / (count + PROFILE_SHRINKAGE))
+    return (mean - mean[area].mean()) * (count / (count + shrinkage))
 
 
 def _finest(layers: Layers) -> torch.Size:

@@ -17,6 +17,7 @@ from PIL import Image
 from backend.cli import main
 from backend.demo.project import PICTURES
 from tests.bad_pictures import broken_pictures
+from tests.model.test_orientation import board
 
 
 class Done(NamedTuple):
@@ -68,6 +69,15 @@ def test_training_tells_how_many_pictures_count_as_one_part_with_another(
             picture.save(tmp_path / f"again-{path.name}", quality=85)
     done = run("train", tmp_path, "--output", tmp_path / "it.model")
     assert "16 of them are so like another that they count as one part with it" in done.stderr
+
+
+def test_training_tells_that_all_lie_one_way(tmp_path: Path) -> None:
+    for seed in range(5):
+        board(seed).save(tmp_path / f"{seed}.png")
+    done = run("train", tmp_path, "--output", tmp_path / "it.model")
+    assert "all lie one way: one that is mirrored or flipped or turned is called abnormal" in done.stderr
+    done = run("train", tmp_path, "--output", tmp_path / "it.model", "--orientation", "free")
+    assert "lie one way" not in done.stderr
 
 
 def test_training_walks_folders_and_reports_what_is_broken(

@@ -24,6 +24,7 @@ from backend.status import project_status
 from backend.training import Trainer
 from model.errors import NotEnoughNormals
 from tests.conftest import PROJECT, PictureServer
+from tests.model.test_orientation import board
 
 
 class FakeStudio:
@@ -314,6 +315,18 @@ def test_pictures_that_were_saved_anew_count_as_one_part_with_the_original(
     assert services.jobs.board.news(PROJECT)["advice"].startswith(
         "12 of the 12 normal pictures learned are so like another that they count as one part with it. To be sure, name"
         " the part in the task data and set GROUP_KEY"
+    )
+
+
+def test_it_says_that_all_lie_one_way(trainer: Trainer, services: Services, picture_server: PictureServer) -> None:
+    for task_id in range(1, 7):
+        content = io.BytesIO()
+        board(task_id).save(content, "PNG")
+        picture_server.contents[f"/data/upload/{task_id}.jpg"] = content.getvalue()
+    trainer.sync(PROJECT)
+    assert services.jobs.board.news(PROJECT)["advice"] == (
+        "All normal pictures show the product lying one way, so that one which is mirrored or flipped or turned is"
+        " called abnormal. Where it may lie so, set ORIENTATION=free"
     )
 
 

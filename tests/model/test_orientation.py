@@ -70,6 +70,15 @@ def test_half_of_them_turned_are_enough(small: Embedder) -> None:
     assert "mirrored" not in AnomalyDetector(SMALL, embedder=small).fit(boards).abnormal_turns
 
 
+def test_where_everything_has_its_place_few_pictures_tell_what_varies_there(small: Embedder) -> None:
+    boards = [board(seed) for seed in range(5)]
+    anyhow, one_way = (
+        AnomalyDetector(replace(SMALL, orientation=orientation), embedder=small).fit(boards).memory.profile
+        for orientation in ("free", "auto")
+    )
+    assert one_way.std() > 2 * anyhow.std()
+
+
 @given(seed=st.integers(0, 1000), count=st.integers(2, 12), scale=st.floats(0.01, 100))
 def test_what_is_drawn_alike_could_be_normal_in_any_unit(seed: int, count: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(seed)

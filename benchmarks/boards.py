@@ -1,0 +1,85 @@
+"""How well faults of rendered circuit boards are found: everything has its place there, as in none of the real sets.
+
+Prints for each kind of fault AUROC and the share called abnormal, where boards may lie anyhow (ORIENTATION=free) and
+where the pictures tell (auto); mean of four layouts.
+
+python -m benchmarks.boards [--pictures FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.embedded import readable
+from benchmarks.rendered_boards import FAULTS, layout, specimen
+from benchmarks.tables import table
+from model.detector import AnomalyDetector
+from model.embedding import Embedding
+from model.evaluation import auroc
+
+LAYOUTS, SPECIMENS, UNSEEN, OF_EACH = 4, 25, 40, 12
+LEARNED = (10, SPECIMENS)
+ORIENTATIONS = ("free", "auto")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, help="folder to leave one picture of each kind in")
+    pictures: Path | None = parser.parse_args().pictures
+    if pictures:
+        pictures.mkdir(parents=True, exist_ok=True)
+        for fault in ("normal", *FAULTS):
+            specimen(layout(0), 1, fault).save(pictures / f"{fault}.png")
+    boards = np.mean([measure(number) for number in tqdm(range(LAYOUTS), desc="layouts", leave=False)], axis=0)
+    heads = [f"{n} learned, {orientation}" for n in LEARNED for orientation in ORIENTATIONS]
+    rows = [
+        {"boards": kind} | {head: f"{area:.3f}, {share:.0%}" for head, (area, share) in zip(heads, ways, strict=True)}
+        for kind, ways in zip((*FAULTS, "unseen normal"), boards, strict=True)
+    ]
+    print(table(rows))
+
+
+def measure(number: int) -> NDArray[np.float64]:
+    """Of one layout (kinds, ways, 2): AUROC and share called abnormal, the unseen normal boards last."""
+    plan, untrained = layout(number), AnomalyDetector()
+    normal = [specimen(plan, seed) for seed in range(SPECIMENS + UNSEEN)]
+    embeddings = _embed(untrained, normal)
+    names = [f"board {place}" for place in range(SPECIMENS)]
+    altered = untrained.embed_altered(normal[:SPECIMENS], names)
+    kinds = [_embed(untrained, [specimen(plan, 1000 + seed, fault) for seed in range(OF_EACH)]) for fault in FAULTS]
+    ways = []
+    for n in LEARNED:
+        for orientation in ORIENTATIONS:
+            config = replace(untrained.config, orientation=orientation)
+            trained = AnomalyDetector(config, embedder=untrained.embedder)
+            trained.fit_embeddings(embeddings[:n], names[:n], altered=altered)
+            unseen = _scores(trained, embeddings[SPECIMENS:])
+            ways.append([_told(_scores(trained, kind), unseen, trained) for kind in [*kinds, embeddings[SPECIMENS:]]])
+    return np.array(ways).swapaxes(0, 1)
+
+
+def _told(scores: NDArray[np.float64], unseen: NDArray[np.float64], trained: AnomalyDetector) -> tuple[float, float]:
+    """AUROC of these boards against the unseen normal ones, and the share of them that is called abnormal."""
+    abnormal = np.repeat([True, False], [len(scores), len(unseen)])
+    called = scores > trained.calibration.threshold
+    return auroc(np.concatenate([scores, unseen]), abnormal), float(called.mean())
+
+
+def _embed(untrained: AnomalyDetector, pictures: Sequence[Image.Image]) -> list[Embedding]:
+    return list(readable(untrained.embedder.embed(pictures)))
+
+
+def _scores(trained: AnomalyDetector, boards: Sequence[Embedding]) -> NDArray[np.float64]:
+    return np.array([trained.raw_score(board) for board in boards])
+
+
+if __name__ == "__main__":
+    main()
