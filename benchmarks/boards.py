@@ -3,7 +3,7 @@
 Prints for each kind of fault AUROC and the share called abnormal, where boards may lie anyhow (ORIENTATION=free) and
 where the pictures tell (auto); mean of four layouts.
 
-python -m benchmarks.boards [--pictures FOLDER]
+python -m benchmarks.boards [--picture FILE]
 """
 
 from __future__ import annotations
@@ -32,12 +32,10 @@ ORIENTATIONS = ("free", "auto")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, help="folder to leave one picture of each kind in")
-    pictures: Path | None = parser.parse_args().pictures
-    if pictures:
-        pictures.mkdir(parents=True, exist_ok=True)
-        for fault in ("normal", *FAULTS):
-            specimen(layout(0), 1, fault).save(pictures / f"{fault}.png")
+    parser.add_argument("--picture", type=Path, help="file to show a flawless board and one of each fault in")
+    picture: Path | None = parser.parse_args().picture
+    if picture:
+        _side_by_side([specimen(layout(1), 5, fault) for fault in ("", *FAULTS)]).save(picture)
     boards = np.mean([measure(number) for number in tqdm(range(LAYOUTS), desc="layouts", leave=False)], axis=0)
     heads = [f"{n} learned, {orientation}" for n in LEARNED for orientation in ORIENTATIONS]
     rows = [
@@ -45,6 +43,16 @@ def main() -> None:
         for kind, ways in zip((*FAULTS, "unseen normal"), boards, strict=True)
     ]
     print(table(rows))
+
+
+def _side_by_side(boards: Sequence[Image.Image]) -> Image.Image:
+    """In two rows, half as large."""
+    width, height = boards[0].width // 2, boards[0].height // 2
+    columns = len(boards) // 2
+    sheet = Image.new("RGB", (columns * width, 2 * height))
+    for place, board in enumerate(boards):
+        sheet.paste(board.resize((width, height)), (place % columns * width, place // columns * height))
+    return sheet
 
 
 def measure(number: int) -> NDArray[np.float64]:
