@@ -20,7 +20,7 @@ from tqdm import tqdm
 from benchmarks import speed
 from benchmarks.datasets import DataSet, Split, add_data_option, find_data_sets, split
 from benchmarks.disturbances import DISTURBANCES
-from benchmarks.embedded import EmbeddedSet, readable
+from benchmarks.embedded import EmbeddedSet, raw_scores, readable
 from benchmarks.metrics import aupro, f1_max
 from benchmarks.report import write_report
 from benchmarks.speed import Speed
@@ -112,7 +112,7 @@ def _false_alarms(
     trained: AnomalyDetector, disturbed: dict[str, list[Embedding]], parts: Split
 ) -> Iterator[tuple[str, list[int]]]:
     for name, embeddings in disturbed.items():
-        scores = [trained.raw_score(embeddings[index]) for index in parts.unseen]
+        scores = raw_scores(trained, [embeddings[index] for index in parts.unseen])
         yield name, [int(sum(score > trained.calibration.threshold for score in scores)), len(scores)]
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.embedded import readable
+from benchmarks.embedded import called_abnormal, raw_scores, readable
 from benchmarks.rendered_boards import FAULTS, layout, specimen
 from benchmarks.tables import table
 from model.detector import AnomalyDetector
@@ -69,24 +69,18 @@ def measure(number: int) -> NDArray[np.float64]:
             config = replace(untrained.config, orientation=orientation)
             trained = AnomalyDetector(config, embedder=untrained.embedder)
             trained.fit_embeddings(embeddings[:n], names[:n], altered=altered)
-            unseen = _scores(trained, embeddings[SPECIMENS:])
-            ways.append([_told(_scores(trained, kind), unseen, trained) for kind in [*kinds, embeddings[SPECIMENS:]]])
+            *faulty, unseen = (raw_scores(trained, kind) for kind in [*kinds, embeddings[SPECIMENS:]])
+            ways.append([(_auroc(scores, unseen), called_abnormal(scores, trained)) for scores in [*faulty, unseen]])
     return np.array(ways).swapaxes(0, 1)
 
 
-def _told(scores: NDArray[np.float64], unseen: NDArray[np.float64], trained: AnomalyDetector) -> tuple[float, float]:
-    """AUROC of these boards against the unseen normal ones, and the share of them that is called abnormal."""
-    abnormal = np.repeat([True, False], [len(scores), len(unseen)])
-    called = scores > trained.calibration.threshold
-    return auroc(np.concatenate([scores, unseen]), abnormal), float(called.mean())
+def _auroc(scores: NDArray[np.float64], unseen: NDArray[np.float64]) -> float:
+    """Of these boards against the unseen normal ones."""
+    return auroc(np.concatenate([scores, unseen]), np.repeat([True, False], [len(scores), len(unseen)]))
 
 
 def _embed(untrained: AnomalyDetector, pictures: Sequence[Image.Image]) -> list[Embedding]:
     return list(readable(untrained.embedder.embed(pictures)))
-
-
-def _scores(trained: AnomalyDetector, boards: Sequence[Embedding]) -> NDArray[np.float64]:
-    return np.array([trained.raw_score(board) for board in boards])
 
 
 if __name__ == "__main__":

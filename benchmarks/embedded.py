@@ -52,7 +52,7 @@ class EmbeddedSet:
         return self._altered[index]
 
     def raw_scores(self, trained: AnomalyDetector, judged: Indices) -> NDArray[np.float64]:
-        return np.array([trained.raw_score(self.embeddings[index]) for index in judged])
+        return raw_scores(trained, [self.embeddings[index] for index in judged])
 
     def abnormal(self, indices: Indices) -> NDArray[np.bool_]:
         """Which of these pictures are abnormal."""
@@ -60,6 +60,15 @@ class EmbeddedSet:
 
     def auroc(self, trained: AnomalyDetector, judged: Indices) -> float:
         return auroc(self.raw_scores(trained, judged), self.abnormal(judged))
+
+
+def raw_scores(trained: AnomalyDetector, judged: Iterable[Embedding]) -> NDArray[np.float64]:
+    return np.array([trained.raw_score(embedding) for embedding in judged])
+
+
+def called_abnormal(scores: NDArray[np.float64], trained: AnomalyDetector) -> float:
+    """The share of raw scores above the threshold."""
+    return float(np.mean(scores > trained.calibration.threshold))
 
 
 def readable(found: Iterable[Embedding | ImageUnreadable]) -> Iterator[Embedding]:

@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, data_option, find_data_sets, split
-from benchmarks.embedded import readable
+from benchmarks.embedded import called_abnormal, raw_scores, readable
 from benchmarks.tables import ruled
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -95,7 +95,7 @@ def measure(
         trained = AnomalyDetector(untrained.config, embedder=untrained.embedder).fit_embeddings(
             embeddings, names, altered=altered, parts=told
         )
-        rates += [_called_abnormal(trained, normal), _called_abnormal(trained, abnormal)]
+        rates += [called_abnormal(raw_scores(trained, judged), trained) for judged in (normal, abnormal)]
     return rates
 
 
@@ -110,11 +110,6 @@ def frame(path: Path, shown: Frame) -> bytes:
     content = io.BytesIO()
     ImageEnhance.Brightness(moved).enhance(shown.brightness).save(content, "JPEG", quality=shown.quality)
     return content.getvalue()
-
-
-def _called_abnormal(trained: AnomalyDetector, judged: Sequence[Embedding]) -> float:
-    scores = np.array([trained.raw_score(embedding) for embedding in judged])
-    return float(np.mean(scores > trained.calibration.threshold))
 
 
 if __name__ == "__main__":

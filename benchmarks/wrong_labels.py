@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from backend.review import to_check
 from benchmarks.datasets import DataSet, data_option, find_data_sets, split
-from benchmarks.embedded import EmbeddedSet
+from benchmarks.embedded import EmbeddedSet, called_abnormal
 from benchmarks.tables import ruled
 from model.detector import AnomalyDetector
+from model.evaluation import auroc
 
 SIZES: tuple[int | None, ...] = (25, 50, None)
 SEEDS = 5
@@ -58,9 +59,9 @@ def _measure_one(pictures: EmbeddedSet, n: int | None, share: float, seed: int) 
     hidden = abnormal[: round(share * len(parts.learned))]
     judged = np.concatenate([parts.unseen, abnormal[most:]])
     trained = pictures.fit(generator.permutation(np.concatenate([parts.learned, hidden])))
-    scores = pictures.raw_scores(trained, judged)
-    found = float(np.mean(scores[pictures.abnormal(judged)] > trained.calibration.threshold))
-    return pictures.auroc(trained, judged), found, *_rediscovered(trained, hidden)
+    scores, is_abnormal = pictures.raw_scores(trained, judged), pictures.abnormal(judged)
+    found = called_abnormal(scores[is_abnormal], trained)
+    return auroc(scores, is_abnormal), found, *_rediscovered(trained, hidden)
 
 
 def _rediscovered(trained: AnomalyDetector, hidden: NDArray[np.int64]) -> tuple[float, float]:

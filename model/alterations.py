@@ -47,7 +47,7 @@ TOLERANCES: dict[str, tuple[str, ...]] = {
 """How much light and focus may change before a picture counts as abnormal: names of alterations to remember."""
 
 TURNS = ("mirrored", "flipped", "turned")
-FIXED = "fixed"
-ORIENTATIONS: dict[str, tuple[str, ...]] = {"auto": TURNS, "free": TURNS, FIXED: ()}
+FIXED, BY_PICTURES = "fixed", "auto"
+ORIENTATIONS: dict[str, tuple[str, ...]] = {BY_PICTURES: TURNS, "free": TURNS, FIXED: ()}
 """Whether an item may lie mirrored or turned by half: names of alterations to remember, where it is left to the
 pictures (`model.orientation`) those that could be normal."""

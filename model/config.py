@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.alterations import ORIENTATIONS, TOLERANCES
+from model.alterations import BY_PICTURES, ORIENTATIONS, TOLERANCES
 from model.area import Area
 from model.embedding import Embedder
 from model.images import MAX_PIXELS
@@ -38,7 +38,7 @@ class DetectorConfig:
     top_share: float = 0.005
     alarm_rate: float = 0.05
     tolerance: str = "usual"
-    orientation: str = AUTO
+    orientation: str = BY_PICTURES
     roi: str = ""
     ignore: str = ""
     seed: int = 0
@@ -58,6 +58,11 @@ class DetectorConfig:
     def turns(self) -> tuple[str, ...]:
         """Those of `alterations` that lay the item otherwise; none where the outside would be turned in."""
         return ORIENTATIONS[self.orientation] if self.area.is_whole else ()
+
+    @property
+    def doubtful_turns(self) -> tuple[str, ...]:
+        """Those of `turns` of which the pictures tell whether they are remembered."""
+        return self.turns if self.orientation == BY_PICTURES else ()
 
     @property
     def alterations(self) -> tuple[str, ...]:

@@ -256,11 +256,9 @@ class AnomalyDetector:
 
     def _abnormal_turns(self, shown: Tensor, altered: Sequence[Mapping[str, Embedding]]) -> tuple[str, ...]:
         """The alterations that lay items as in no normal picture. shown, altered: of each normal picture."""
-        if self.config.orientation != AUTO:
-            return ()
         turned = {
             turn: {index: places(group[turn].of_network) for index, group in enumerate(altered) if turn in group}
-            for turn in self.config.turns
+            for turn in self.config.doubtful_turns
         }
         return tuple(turn for turn, pictures in turned.items() if not could_be_normal(shown, pictures))
 
