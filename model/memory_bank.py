@@ -7,10 +7,11 @@ Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-S
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from model.devices import CPU
@@ -36,6 +37,10 @@ class MemoryBank:
 
     rows: Tensor
     owners: Tensor
+    _comparing: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_comparing", _comparing(self.rows))
 
     def to(self, device: torch.device) -> MemoryBank:
         """The same bank there."""
@@ -51,11 +56,7 @@ class MemoryBank:
 
         hidden: bool (M,), rows to leave out, as if their pictures had never been seen.
         """
-        squares = (self.rows * self.rows).sum(dim=1)  # (M,)
-        if hidden is not None:
-            squares = squares.masked_fill(hidden, torch.inf)
-        nearest = torch.cat([self._nearest(chunk, squares) for chunk in _chunks(patches)])
-        return (nearest + (patches * patches).sum(dim=1)).clamp_min(0).sqrt()
+        return _squared_to_nearest(patches, _without(self._comparing, hidden)).sqrt()
 
     def residuals(self, patches: Tensor, bandwidth: float, hidden: Tensor | None = None) -> Tensor:
         """How far each patch is from what its surroundings in the bank make of it: float32 (P, C) -> (P,).
@@ -64,19 +65,11 @@ class MemoryBank:
         of each averages out, far from all it is the nearest row. A kernel regression: Nadaraya (1964), Watson (1964).
         hidden: as in `distances`.
         """
-        bias = (self.rows * self.rows).sum(dim=1) / -bandwidth  # (M,)
-        if hidden is not None:
-            bias = bias.masked_fill(hidden, -torch.inf)
-        return torch.cat([self._residual(chunk, bias, bandwidth) for chunk in _chunks(patches)])
-
-    def _residual(self, patches: Tensor, bias: Tensor, bandwidth: float) -> Tensor:
-        closeness = torch.addmm(bias[None], patches, self.rows.T, alpha=2 / bandwidth)  # up to a term of the patch
-        lengths: Tensor = torch.linalg.vector_norm(patches - closeness.softmax(dim=1) @ self.rows, dim=1)
+        comparing = _without(self._comparing, hidden)
+        closeness = (chunk @ comparing for chunk in _chunks(_with_one(patches) / -bandwidth))  # but for |x|^2
+        explained = torch.cat([each.softmax(dim=1) @ self.rows for each in closeness])
+        lengths: Tensor = torch.linalg.vector_norm(patches - explained, dim=1)
         return lengths
-
-    def _nearest(self, patches: Tensor, squares: Tensor) -> Tensor:
-        """min over rows m of |m|^2 - 2 x.m, for each patch x -> (P,)"""
-        return torch.addmm(squares[None], patches, self.rows.T, alpha=-2).amin(dim=1)
 
 
 def build_bank(
@@ -136,7 +129,7 @@ def greedy_coreset(patches: Tensor, size: int, generator: torch.Generator) -> Te
         projection = torch.randn(channels, SELECTION_DIMS, generator=generator) / SELECTION_DIMS**0.5
         points = patches @ projection.to(device)
     first = torch.randint(n, (1,), generator=generator).to(device)
-    nearest = _squared_distances(points, points[first]).squeeze(1)
+    nearest = _squared_to_nearest(points, _comparing(points[first]))
     return torch.cat([first, _farthest(points, nearest, size - 1)])
 
 
@@ -149,7 +142,7 @@ def _farthest(points: Tensor, nearest: Tensor, size: int) -> Tensor:
     chosen = torch.empty(0, dtype=torch.int64, device=points.device)
     while len(chosen) < size and len(newest := _next_farthest(points, nearest, size - len(chosen), least)):
         chosen = torch.cat([chosen, newest])
-        nearest = torch.minimum(nearest, _squared_distances(points, points[newest]).amin(dim=1))
+        nearest = torch.minimum(nearest, _squared_to_nearest(points, _comparing(points[newest])))
     return chosen
 
 
@@ -160,7 +153,8 @@ def _next_farthest(points: Tensor, nearest: Tensor, most: int, least: float) -> 
     nearest: float32 (N,), squared distance of each row to the nearest chosen one; rows within `least` are the same.
     """
     reach, leading = nearest.topk(min(LEADING, len(nearest)))
-    distances, between = reach.cpu().numpy(), _squared_distances(points[leading], points[leading]).cpu().numpy()
+    among = points[leading]
+    distances, between = reach.cpu().numpy(), torch.cdist(among, among).square().cpu().numpy()
     others = distances.min()
     picked: list[int] = []
     while len(picked) < most:
@@ -172,10 +166,27 @@ def _next_farthest(points: Tensor, nearest: Tensor, most: int, least: float) -> 
     return leading[picked]
 
 
-def _squared_distances(points: Tensor, others: Tensor) -> Tensor:
-    """float32 (N, C), (K, C) -> (N, K)"""
-    lengths, squares = (points * points).sum(dim=1), (others * others).sum(dim=1)
-    return torch.addmm(squares[None], points, others.T, alpha=-2) + lengths[:, None]
+def _comparing(rows: Tensor) -> Tensor:
+    """What makes |m|^2 - 2 x.m of `_with_one` of patches x, for each row m: float32 (M, C) -> (C + 1, M)"""
+    return torch.cat([-2 * rows, (rows * rows).sum(dim=1, keepdim=True)], dim=1).T.contiguous()
+
+
+def _with_one(patches: Tensor) -> Tensor:
+    """float32 (P, C) -> (P, C + 1), the last of each 1"""
+    return F.pad(patches, (0, 1), value=1.0)
+
+
+def _without(comparing: Tensor, hidden: Tensor | None) -> Tensor:
+    """The same with some rows infinitely far away."""
+    if hidden is None:
+        return comparing
+    return torch.cat([comparing[:-1], comparing[-1:].masked_fill(hidden, torch.inf)])
+
+
+def _squared_to_nearest(patches: Tensor, comparing: Tensor) -> Tensor:
+    """float32 (P, C), `_comparing` of rows -> (P,)"""
+    nearest = torch.cat([(chunk @ comparing).amin(dim=1) for chunk in _chunks(_with_one(patches))])
+    return (nearest + (patches * patches).sum(dim=1)).clamp_min(0)
 
 
 def _chunks(patches: Tensor) -> tuple[Tensor, ...]:

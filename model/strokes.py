@@ -31,16 +31,17 @@ def strokes(colours: Tensor, cell: int) -> Tensor:
     Of each cell the standard deviation of the logarithm of its grey and the mean gradient towards each direction,
     averaged over 3 x 3 cells, in units of the whole picture's mean: other light changes neither, other contrast little.
     """
-    grey = torch.log((colours + DARK) / MIDDLE).mean(dim=1, keepdim=True)
+    red, green, blue = ((colours + DARK) / MIDDLE).unbind(dim=1)
+    grey = torch.log(red * green * blue)[:, None] / 3
     mean = F.avg_pool2d(grey, cell)
     deviation = (F.avg_pool2d(grey * grey, cell) - mean * mean).clamp_min(FLAT).sqrt()
     across = F.pad(grey[..., 2:] - grey[..., :-2], (1, 1, 0, 0))
     down = F.pad(grey[..., 2:, :] - grey[..., :-2, :], (0, 0, 1, 1))
-    steepness = (across * across + down * down + FLAT).sqrt()
+    per_steepness = 1 / (across * across + down * down + FLAT).sqrt()
     angles = [2 * math.pi * number / DIRECTIONS for number in range(DIRECTIONS)]
-    towards = [(across * math.cos(angle) + down * math.sin(angle)).clamp_min(0) ** 2 for angle in angles]
-    gradients = F.avg_pool2d(torch.cat(towards, dim=1) / steepness, cell)
-    found = torch.cat([deviation, gradients], dim=1)
+    towards = ((across * math.cos(angle) + down * math.sin(angle)).clamp_min(0) for angle in angles)
+    gradients = [F.avg_pool2d(gradient * gradient * per_steepness, cell) for gradient in towards]
+    found = torch.cat([deviation, *gradients], dim=1)
     found = F.avg_pool2d(found, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
     contrast = found.mean(dim=(1, 2, 3), keepdim=True)
     return found / (contrast + FAINT)
