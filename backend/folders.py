@@ -22,7 +22,7 @@ from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.errors import ImageUnreadable
 from model.evaluation import AreaUnderCurve, Evaluation, Rate, evaluate
-from model.export import OUTPUTS, export
+from model.export import OUTPUTS, export, input_size
 from model.heatmap import overlay
 from model.images import pictures_below, read_image
 from model.prediction import Prediction, Verdict
@@ -145,7 +145,7 @@ def export_model(model: Path, output: Path, pictures: Sequence[Path], *, weights
     """Writes a model as one ONNX or OpenVINO graph that judges `pictures` as it does."""
     detector = _load(model, device="cpu", weights=weights)
     parity = export(detector, output, _pictures(pictures))
-    height, width = detector.embedder.canvas
+    height, width = input_size(detector)
     _tell(f"saved to {output}: takes pixels, uint8 (1, {height}, {width}, 3), RGB; gives {', '.join(OUTPUTS)}")
     _tell(
         f"the same verdicts on {parity.pictures} pictures, scores within {parity.largest_difference:.1e}; the exported"

@@ -1,6 +1,7 @@
 """Where to look in a picture: rectangles of interest, less rectangles to ignore.
 
-What lies outside is blanked before the network sees it, because deep layers look far around each place.
+The network sees what they span, its frame, as large as it would see the whole picture. What does not count within the
+frame is blanked before, because deep layers look far around each place.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise, product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,6 +19,10 @@ from torch import Tensor
 RASTER = 400
 """Cells a side in which areas are drawn: a quarter of a per cent each."""
 
+SMALLEST_FRAME = 0.1
+"""Share of the picture's side: so much at least is seen, as what is smaller would be pixels."""
+NARROWEST_FRAME = 0.5
+"""Share of its longer side that a frame's shorter side has, both in shares of the picture: it is not stretched more."""
 INSIDE = 0.5
 SMALLEST = 0.01
 """In per cent: what is narrower is a slip of the mouse, and sums of rounded numbers may be that much over 100."""
@@ -29,6 +36,27 @@ class Rectangle:
     y: float
     width: float
     height: float
+
+
+class Frame(NamedTuple):
+    """The part of a picture that the network sees, in shares of its width and height, from its top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+WHOLE = Rectangle(0, 0, 100, 100)
+ALL = Frame(0, 0, 1, 1)
 
 
 def parse_rectangles(text: str) -> tuple[Rectangle, ...]:
@@ -64,45 +92,109 @@ class Area:
     def is_whole(self) -> bool:
         return not (self.roi.strip() or self.ignore.strip())
 
+    @property
+    def frame(self) -> Frame:
+        """The smallest that holds all that counts, though not smaller than SMALLEST_FRAME or NARROWEST_FRAME allow."""
+        return _frame(self)
+
+    @property
+    def fills_frame(self) -> bool:
+        """Whether all of the frame counts."""
+        return bool(_inside(self, RASTER, RASTER).all())
+
     def inside(self, height: int, width: int) -> Tensor:
-        """Which cells of a map count: bool (height, width).
+        """Which cells of a map of the frame count: bool (height, width).
 
         A cell counts when half of it does; where that leaves none, because cells are larger than the area, those
         that touch it count.
         """
         return _inside(self, height, width)
 
+    def around(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """What is missing left, right, above and below a map of the frame, in its cells, to be one of the picture."""
+        frame = self.frame
+        rows, columns = round(height / frame.height), round(width / frame.width)
+        left, above = min(round(frame.left * columns), columns - width), min(round(frame.top * rows), rows - height)
+        return left, columns - width - left, above, rows - height - above
+
+    def in_picture(self, framed: Tensor) -> Tensor:
+        """A map of the frame, float32 (h, w) -> the same place in one of the whole picture, which is 0 elsewhere."""
+        return F.pad(framed, self.around(*framed.shape))
+
 
 @lru_cache(maxsize=64)
 def _leaves_something(area: Area) -> bool:
     """Remembered, as a config makes its area anew for every picture that is judged."""
-    return bool(_draw(area).any())
+    return bool(_counting(area)) and bool(_draw(area, ALL).any())
+
+
+@lru_cache(maxsize=64)
+def _frame(area: Area) -> Frame:
+    lefts, tops, rights, bottoms = zip(*_counting(area), strict=True)
+    left, top, right, bottom = min(lefts), min(tops), max(rights), max(bottoms)
+    least = max(SMALLEST_FRAME, NARROWEST_FRAME * max(right - left, bottom - top))
+    (left, right), (top, bottom) = _widened(left, right, least), _widened(top, bottom, least)
+    return Frame(left, top, right, bottom)
+
+
+def _counting(area: Area) -> list[Frame]:
+    """What counts, as rectangles that no edge goes through."""
+    wanted, unwanted = parse_rectangles(area.roi) or (WHOLE,), parse_rectangles(area.ignore)
+    columns = pairwise(sorted({edge for one in (*wanted, *unwanted) for edge in _across(one)}))
+    rows = pairwise(sorted({edge for one in (*wanted, *unwanted) for edge in _down(one)}))
+    return [
+        Frame(left, top, right, bottom)
+        for (left, right), (top, bottom) in product(columns, rows)
+        if any(_holds(one, left, top) for one in wanted) and not any(_holds(one, left, top) for one in unwanted)
+    ]
+
+
+def _across(rectangle: Rectangle) -> tuple[float, float]:
+    """Its left and right edge, in shares of the picture."""
+    return rectangle.x / 100, min(1.0, (rectangle.x + rectangle.width) / 100)
+
+
+def _down(rectangle: Rectangle) -> tuple[float, float]:
+    """Its upper and lower edge, in shares of the picture."""
+    return rectangle.y / 100, min(1.0, (rectangle.y + rectangle.height) / 100)
+
+
+def _holds(rectangle: Rectangle, x: float, y: float) -> bool:
+    (left, right), (top, bottom) = _across(rectangle), _down(rectangle)
+    return left <= x < right and top <= y < bottom
+
+
+def _widened(start: float, end: float, least: float) -> tuple[float, float]:
+    """To a length of `least`, around the same middle as far as the picture goes."""
+    length = max(end - start, least)
+    start = min(max(0.0, (start + end - length) / 2), 1 - length)
+    return start, start + length
 
 
 @lru_cache(maxsize=64)
 def _inside(area: Area, height: int, width: int) -> Tensor:
-    shares = F.adaptive_avg_pool2d(_draw(area)[None, None], (height, width))[0, 0]
+    shares = F.adaptive_avg_pool2d(_draw(area, area.frame)[None, None], (height, width))[0, 0]
     inside = shares >= INSIDE
     return inside if bool(inside.any()) else shares > 0
 
 
-def _draw(area: Area) -> Tensor:
-    """float32 (RASTER, RASTER), 1 where the picture counts."""
+def _draw(area: Area, frame: Frame) -> Tensor:
+    """float32 (RASTER, RASTER), 1 where what is in the frame counts."""
     drawn = torch.zeros(RASTER, RASTER) if area.roi.strip() else torch.ones(RASTER, RASTER)
-    for rows, columns in map(_slices, parse_rectangles(area.roi)):
-        drawn[rows, columns] = 1
-    for rows, columns in map(_slices, parse_rectangles(area.ignore)):
-        drawn[rows, columns] = 0
+    for value, rectangles in ((1, area.roi), (0, area.ignore)):
+        for one in parse_rectangles(rectangles):
+            rows = _cells(_down(one), frame.top, frame.height)
+            drawn[rows, _cells(_across(one), frame.left, frame.width)] = value
     return drawn
 
 
-def _slices(rectangle: Rectangle) -> tuple[slice, slice]:
-    return _span(rectangle.y, rectangle.height), _span(rectangle.x, rectangle.width)
-
-
-def _span(start: float, length: float) -> slice:
-    first = min(round(start / 100 * RASTER), RASTER - 1)
-    return slice(first, max(first + 1, round((start + length) / 100 * RASTER)))
+def _cells(edges: tuple[float, float], origin: float, length: float) -> slice:
+    """Those between two edges, on a raster that begins at `origin` and is so long, all in shares of the picture."""
+    start, end = ((edge - origin) / length for edge in edges)
+    if end <= 0 or start >= 1:
+        return slice(0)
+    first = min(max(0, round(start * RASTER)), RASTER - 1)
+    return slice(first, max(first + 1, round(end * RASTER)))
 
 
 def _parse_one(text: str) -> Rectangle:

@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 6
-READABLE = frozenset((6,))
+FORMAT = 7
+READABLE = frozenset((7,))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

@@ -57,7 +57,7 @@ class DetectorConfig:
     @property
     def turns(self) -> tuple[str, ...]:
         """Those of `alterations` that lay the item otherwise; none where the outside would be turned in."""
-        return ORIENTATIONS[self.orientation] if self.area.is_whole else ()
+        return ORIENTATIONS[self.orientation] if self.area.fills_frame else ()
 
     @property
     def doubtful_turns(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from model.orientation import could_be_normal
 from model.parts import guessed, places, shown_parts
 from model.patch_memory import LayerMemory, Maps, PatchMemory, measure, remember
 from model.prediction import Prediction, Verdict, explain
-from model.regions import Map, find_regions
+from model.regions import find_regions
 from model.tiling import AUTO, choose_tiles
 from model.weights import fingerprint
 
@@ -148,10 +148,13 @@ class AnomalyDetector:
             self.config = replace(self.config, tiles=str(grid))
             self.embedder = self.embedder.with_grid(grid)
 
-    def _sizes(self, sources: Sequence[ImageSource]) -> Iterator[tuple[int, int]]:
+    def _sizes(self, sources: Sequence[ImageSource]) -> Iterator[tuple[float, float]]:
+        """Width and height of the area's frame in each, in pixels."""
+        frame = self.config.area.frame
         for source in sources:
             with suppress(ImageUnreadable):
-                yield read_size(source, max_pixels=self.embedder.max_pixels)
+                width, height = read_size(source, max_pixels=self.embedder.max_pixels)
+                yield width * frame.width, height * frame.height
 
     def embed_altered(
         self, sources: Sequence[ImageSource], names: Sequence[str], *, most: int | None = None
@@ -394,18 +397,18 @@ class AnomalyDetector:
         return [self._conclude(*judged) for judged in zip(embeddings, self._maps(embeddings), strict=True)]
 
     def _conclude(self, embedding: Embedding, maps: Maps) -> Prediction:
-        fitted = self._known
-        anomaly_map: Map = maps.place.numpy()
+        fitted, area = self._known, self.config.area
         raw_score = self._raw_score(maps.score)
         p_value = fitted.calibration.p_value(raw_score)
         verdict = fitted.calibration.verdict(raw_score)
-        regions = find_regions(anomaly_map, fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
+        found = find_regions(maps.place.numpy(), fitted.pixel_threshold) if verdict is Verdict.ABNORMAL else ()
+        regions = tuple(region.in_picture(area.frame) for region in found)
         return Prediction(
             score=fitted.calibration.score(raw_score),
             raw_score=raw_score,
             p_value=p_value,
             verdict=verdict,
-            anomaly_map=anomaly_map,
+            anomaly_map=area.in_picture(maps.place).numpy(),
             pixel_threshold=fitted.pixel_threshold,
             regions=regions,
             nearest_normal=self.nearest_normal(embedding),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Embedder:
 
     image_size: side in pixels of the square that every picture, or every tile of it, is resized to.
     grid: the tiles that a picture is cut into; `overlap` pixels are common to neighbours.
-    area: what of the picture counts; the rest is blanked.
+    area: what of the picture counts. Its frame is seen; the rest of that is blanked.
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class Embedder:
         """Names everything that embeddings depend on besides the picture."""
         custom = f"-{fingerprint(self.weights)[:12]}" if self.weights else ""
         tiles = f"-{self.grid}" if self.grid != WHOLE else ""
-        area = "" if self.area.is_whole else f"-{hashlib.sha256(repr(self.area).encode()).hexdigest()[:12]}"
+        seen = hashlib.sha256(repr((self.area, self.area.frame)).encode()).hexdigest()[:12]
+        area = "" if self.area.is_whole else f"-{seen}"
         return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{area}{custom}"
 
     def with_grid(self, grid: Grid) -> Embedder:
@@ -161,7 +163,7 @@ class Embedder:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """(height, width) that pictures are resized to."""
+        """(height, width) that the area's frame in a picture is resized to."""
         return canvas(self.grid, self.image_size, self.overlap)
 
     def cut(self, pixels: Pixels) -> list[Pixels]:
@@ -189,8 +191,10 @@ class Embedder:
 
     def read(self, source: ImageSource) -> _Input:
         """A picture as the network gets it, before it is blanked and cut. Raises ImageUnreadable."""
-        picture = read_image(source, enough=max(self.canvas), max_pixels=self.max_pixels)
-        return _Input(to_array(picture.image, self.canvas), picture.width, picture.height)
+        frame = self.area.frame
+        enough = math.ceil(max(self.canvas) / min(frame.width, frame.height))
+        picture = read_image(source, enough=enough, max_pixels=self.max_pixels)
+        return _Input(to_array(picture.image, self.canvas, frame), picture.width, picture.height)
 
     def _blank(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.area.is_whole:

@@ -1,6 +1,7 @@
 """A trained detector as one ONNX or OpenVINO graph, from pixels to score, for machines without PyTorch.
 
-The graph takes one picture, upright, RGB and resized with antialiasing to the size of its input.
+The graph takes one picture, upright, RGB and resized with antialiasing to the size of its input. Of a detector that
+looks at a part of the picture, that size leaves this part as large as the detector sees it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ from model.backbone import load_backbone
 from model.detector import AnomalyDetector
 from model.embedding import BLANK
 from model.errors import ExportFailed, ImageUnreadable
-from model.images import ImageSource
+from model.images import ImageSource, read_image, to_array
 
 OUTPUTS = ["score", "raw_score", "anomaly_map"]
 OPSET = 18
@@ -62,18 +64,23 @@ class Scorer(nn.Module):
         plain = load_backbone(embedder.backbone_name, weights=embedder.weights, device="cpu", accelerate=False)
         self._patches = cast(nn.Module, plain.patches)
         self._inside = detector.config.area.inside(*embedder.canvas)[None, :, :, None]
-        self._strangest = detector.config.strangest(*detector.memory.profile.shape)
+        map_size = detector.memory.profile.shape
+        self._around = detector.config.area.around(*embedder.canvas)
+        self._around_map = detector.config.area.around(*map_size)
+        self._strangest = detector.config.strangest(*map_size)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        detector = self._detector
-        seen = torch.where(self._inside, pixels, torch.tensor(int(BLANK), dtype=pixels.dtype))
+        detector, (left, _, above, _) = self._detector, self._around
+        _, height, width, _ = self._inside.shape
+        framed = pixels[:, above : above + height, left : left + width]
+        seen = torch.where(self._inside, framed, torch.tensor(int(BLANK), dtype=pixels.dtype))
         tiles = detector.embedder.cut(seen[0])
         layers = self._patches(torch.stack(tiles))
         stitched = detector.embedder.stitch([tuple(layer[place] for layer in layers) for place in range(len(tiles))])
         maps = detector.memory.maps(stitched)
         raw_score = maps.score.flatten().topk(self._strangest).values.mean()
         x = (raw_score - detector.calibration.threshold) / detector.calibration.scale
-        return 0.5 + 0.5 * x / (1 + x.abs()), raw_score, maps.place
+        return 0.5 + 0.5 * x / (1 + x.abs()), raw_score, F.pad(maps.place, self._around_map)
 
 
 def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource]) -> Parity:
@@ -85,7 +92,8 @@ def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource
     if path.suffix not in FORMATS:
         raise ExportFailed(f"{path.name} must end in .onnx, or in .xml for OpenVINO")
     write, load = FORMATS[path.suffix]
-    inputs = [_read(detector, picture) for picture in pictures]
+    size = input_size(detector)
+    inputs = [_read(picture, size, detector.embedder.max_pixels) for picture in pictures]
     if not inputs:
         raise ExportFailed("there is no picture to compare the exported model with: name some, normal and abnormal")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,9 +107,16 @@ def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource
     return parity
 
 
-def _read(detector: AnomalyDetector, picture: ImageSource) -> Pixels:
+def input_size(detector: AnomalyDetector) -> tuple[int, int]:
+    """(height, width) of the pictures that the exported graph takes."""
+    height, width = detector.embedder.canvas
+    left, right, above, below = detector.config.area.around(height, width)
+    return above + height + below, left + width + right
+
+
+def _read(picture: ImageSource, size: tuple[int, int], max_pixels: int) -> Pixels:
     try:
-        return detector.embedder.read(picture).pixels[None]
+        return to_array(read_image(picture, enough=max(size), max_pixels=max_pixels).image, size)[None]
     except ImageUnreadable as error:
         name = picture if isinstance(picture, str | os.PathLike) else "a picture"
         raise ImageUnreadable(f"{name}: {error}") from error

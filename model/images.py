@@ -8,6 +8,7 @@ header before a single pixel is decoded.
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -94,10 +95,20 @@ def _opened(source: ImageSource, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageUnreadable(f"damaged or incomplete: {error}") from error
 
 
-def to_array(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resizes to size = (height, width) with antialiasing -> uint8 (H, W, 3)."""
-    height, width = size
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+def to_array(
+    image: Image.Image, size: tuple[int, int], frame: tuple[float, float, float, float] = (0, 0, 1, 1)
+) -> NDArray[np.uint8]:
+    """Resizes to size = (height, width) with antialiasing -> uint8 (H, W, 3).
+
+    frame: left, top, right and bottom edge of what to take of the picture, in shares of its sides.
+    """
+    (height, width), sides = size, 2 * image.size
+    left, top, right, bottom = (min(round(share * side, 3), side) for share, side in zip(frame, sides, strict=True))
+    column, row = math.floor(left), math.floor(top)
+    if frame != (0, 0, 1, 1):  # what lies beside the frame would colour its edge
+        image = image.crop((column, row, math.ceil(right), math.ceil(bottom)))
+    box = (left - column, top - row, right - column, bottom - row)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=2.0))
 
 
 def find_images(root: Path) -> list[Path]:

@@ -22,6 +22,8 @@ LEADING = 512
 """Rows among which the next ones are chosen at once: hundreds at a time, at the price of comparing each two of them."""
 SAME = 1e-6
 """Squared distance up to which patches are the same but for rounding, as a share of the largest squared length."""
+NEGLIGIBLE = 1e-30
+"""A smaller weight counts as none: with those near the smallest float32 a processor computes many times as long."""
 CHUNK = 512
 """Patches that are compared at once: their distances to all rows still fit into a processor's cache."""
 CHUNK_ON_GPU = 8192
@@ -67,7 +69,8 @@ class MemoryBank:
         """
         comparing = _without(self._comparing, hidden)
         closeness = (chunk @ comparing for chunk in _chunks(_with_one(patches) / -bandwidth))  # but for |x|^2
-        explained = torch.cat([each.softmax(dim=1) @ self.rows for each in closeness])
+        weights = (F.threshold(each.softmax(dim=1), NEGLIGIBLE, 0.0) for each in closeness)
+        explained = torch.cat([each @ self.rows for each in weights])
         lengths: Tensor = torch.linalg.vector_norm(patches - explained, dim=1)
         return lengths
 

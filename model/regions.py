@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from model.area import Frame
 
 Map = NDArray[np.float32]
 
@@ -39,6 +41,24 @@ class Region:
     strength: float
     area: float
     outline: tuple[tuple[float, float], ...]
+
+    def in_picture(self, frame: Frame) -> Region:
+        """The same place, found in the frame's map, in shares of the whole picture."""
+
+        def placed(point: tuple[float, float]) -> tuple[float, float]:
+            return frame.left + point[0] * frame.width, frame.top + point[1] * frame.height
+
+        x, y = placed((self.x, self.y))
+        return replace(
+            self,
+            x=x,
+            y=y,
+            width=self.width * frame.width,
+            height=self.height * frame.height,
+            peak=placed(self.peak),
+            area=self.area * frame.width * frame.height,
+            outline=tuple(map(placed, self.outline)),
+        )
 
 
 def upsample(anomaly_map: Map, shape: tuple[int, int]) -> Map:

@@ -44,7 +44,7 @@ def parse_tiles(text: str) -> Grid:
     return grid
 
 
-def choose_tiles(sizes: Iterable[tuple[int, int]], image_size: int) -> Grid:
+def choose_tiles(sizes: Iterable[tuple[float, float]], image_size: int) -> Grid:
     """The tiles for pictures of these (width, height): each covers about twice `image_size` pixels a side."""
     width, height = np.median(np.array(list(sizes)), axis=0)
     rows, columns = (min(MOST_TILES, max(1, round(side / (2 * image_size)))) for side in (height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,7 @@ from model.area import Area, Rectangle, parse_rectangles
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.prediction import Verdict
+from model.regions import Map
 from tests.model.test_detector import texture
 
 SMALL = DetectorConfig(backbone="efficientnet_lite0", image_size=128)
@@ -44,13 +46,45 @@ def test_the_whole_picture_unless_something_else_is_said() -> None:
 
 
 def test_what_is_ignored_is_taken_from_what_is_looked_at() -> None:
-    inside = Area("0,0,50,100", "0,50,100,50").inside(4, 4)
-    assert inside.tolist() == [[True, True, False, False]] * 2 + [[False] * 4] * 2
+    inside = Area("0,0,100,50", "50,25,50,75").inside(4, 4)
+    assert inside.tolist() == [[True] * 4] * 2 + [[True, True, False, False]] * 2
 
 
 def test_nothing_left_to_look_at_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing is left"):
         Area("10,10,20,20", "0,0,50,50")
+
+
+@pytest.mark.parametrize(
+    ("area", "frame"),
+    [
+        (Area(), (0, 0, 1, 1)),
+        (Area("20,30,40,30"), (0.2, 0.3, 0.6, 0.6)),
+        (Area("20,30,10,10; 50,40,10,20"), (0.2, 0.3, 0.6, 0.6)),
+        (Area(ignore="0,0,20,100; 60,0,40,100; 0,0,100,40"), (0.2, 0.4, 0.6, 1)),
+        (Area("20,30,40,30", "50,0,50,100"), (0.2, 0.3, 0.5, 0.6)),
+        (Area(ignore="40,40,20,20"), (0, 0, 1, 1)),
+        (Area("0,90,100,10"), (0, 0.5, 1, 1)),  # twice as wide as high at most
+        (Area("50,50,1,2"), (0.455, 0.46, 0.555, 0.56)),  # a tenth of the side at least
+        (Area("90,0,10.01,100"), (0.5, 0, 1, 1)),
+    ],
+)
+def test_the_frame_is_what_the_area_spans(area: Area, frame: tuple[float, ...]) -> None:
+    assert area.frame == pytest.approx(frame)
+
+
+def test_a_frame_that_counts_as_a_whole() -> None:
+    assert Area("20,30,40,30").fills_frame
+    assert Area(ignore="0,0,33.3,100").fills_frame
+    assert not Area("20,30,40,30", "30,40,5,5").fills_frame
+    assert not Area("0,90,100,10").fills_frame
+
+
+def test_a_map_of_the_frame_lies_where_the_frame_is() -> None:
+    whole = Area("20,30,40,60").in_picture(torch.ones(6, 4))
+    assert whole.shape == (10, 10)
+    assert bool(whole[3:9, 2:6].all())
+    assert float(whole.sum()) == 24
 
 
 def test_an_area_that_was_drawn_once_is_not_drawn_for_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +103,51 @@ def test_every_area_has_a_place_on_every_map(x: int, y: int, width: int, height:
     assert inside.shape == (rows, columns)
     assert bool(inside.any())
     assert inside.dtype == torch.bool
+
+
+@given(corner, corner, st.integers(1, 10), st.integers(1, 10), st.integers(8, 40), st.integers(8, 40))
+def test_a_frame_lies_in_the_picture_and_holds_the_area(
+    x: int, y: int, width: int, height: int, rows: int, columns: int
+) -> None:
+    area = Area(f"{x},{y},{width},{height}")
+    frame = area.frame
+    assert 0 <= frame.left <= x / 100 + 1e-9
+    assert (x + width) / 100 - 1e-9 <= frame.right <= 1 + 1e-9
+    assert 0 <= frame.top <= y / 100 + 1e-9
+    assert (y + height) / 100 - 1e-9 <= frame.bottom <= 1 + 1e-9
+    whole = area.in_picture(torch.ones(rows, columns))
+    assert whole.sum() == rows * columns
+    assert whole.shape[0] == pytest.approx(rows / frame.height, abs=0.5)
+    assert whole.shape[1] == pytest.approx(columns / frame.width, abs=0.5)
+
+
+def test_a_part_of_a_picture_is_judged_as_a_picture_of_that_part() -> None:
+    """As sharply as if the rest did not exist, and drawn where it is."""
+
+    def scene(item: Image.Image, seed: int) -> Image.Image:
+        background = texture(1000 + seed).resize((640, 640))
+        background.paste(item, (160, 384))
+        return background
+
+    items = [texture(seed).resize((192, 192)) for seed in range(12)]
+    flawed = items[0].copy()
+    flawed.paste((250, 30, 30), (144, 48, 164, 68))
+    alone = AnomalyDetector(SMALL).fit(items)
+    within = AnomalyDetector(replace(SMALL, roi="25,60,30,30")).fit([scene(item, at) for at, item in enumerate(items)])
+    one, other = alone.predict([flawed])[0], within.predict([scene(flawed, 77)])[0]
+    assert within.calibration.threshold == pytest.approx(alone.calibration.threshold, rel=1e-3)
+    assert other.raw_score == pytest.approx(one.raw_score, rel=1e-3)
+    assert other.verdict is Verdict.ABNORMAL
+    assert other.regions[0].peak == pytest.approx((314 / 640, 442 / 640), abs=0.02)
+    assert other.regions[0].area == pytest.approx(one.regions[0].area * 0.09, rel=0.01)
+    row, column = _strongest(other.anomaly_map)
+    height, width = other.anomaly_map.shape
+    assert ((column + 0.5) / width, (row + 0.5) / height) == pytest.approx((314 / 640, 442 / 640), abs=0.03)
+
+
+def _strongest(anomaly_map: Map) -> tuple[int, int]:
+    row, column = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    return int(row), int(column)
 
 
 @pytest.mark.parametrize("config", [replace(SMALL, roi="0,0,50,100"), replace(SMALL, ignore="50,0,50,100")])

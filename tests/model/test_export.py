@@ -35,6 +35,22 @@ def test_an_exported_detector_judges_as_the_detector_does(
     assert not list((tmp_path / "new").glob(".*"))
 
 
+def test_the_graph_of_a_part_of_the_picture_takes_the_whole_picture(
+    normal_pictures: list[Path], abnormal_pictures: list[Path], tmp_path: Path
+) -> None:
+    detector = AnomalyDetector(replace(CONFIG, roi="30,40,40,50")).fit(normal_pictures[:6])
+    parity = export(detector, tmp_path / "scorer.xml", [*normal_pictures[6:10], *abnormal_pictures[:4]])
+    assert parity.largest_difference < 0.02  # the part begins at a whole pixel there
+    model = openvino.Core().compile_model(tmp_path / "scorer.xml", "CPU")
+    _, height, width, _ = model.input("pixels").shape
+    assert (height, width) == (192, 240)
+    pixels = to_array(read_image(abnormal_pictures[0]).image, (height, width))[None]
+    found = model([pixels])["anomaly_map"]
+    (ours,) = detector.predict(abnormal_pictures[:1])
+    assert found.shape == ours.anomaly_map.shape
+    assert np.abs(found - ours.anomaly_map).mean() < 0.05 * ours.anomaly_map.mean()
+
+
 def test_the_graph_needs_only_pixels(
     detector: AnomalyDetector, normal_pictures: list[Path], abnormal_pictures: list[Path], tmp_path: Path
 ) -> None:
