@@ -69,8 +69,8 @@ class MemoryBank:
         """
         comparing = _without(self._comparing, hidden)
         closeness = (chunk @ comparing for chunk in _chunks(_with_one(patches) / -bandwidth))  # but for |x|^2
-        weights = (F.threshold(each.softmax(dim=1), NEGLIGIBLE, 0.0) for each in closeness)
-        explained = torch.cat([each @ self.rows for each in weights])
+        weights = (each.softmax(dim=1) for each in closeness)
+        explained = torch.cat([torch.where(each > NEGLIGIBLE, each, 0.0) @ self.rows for each in weights])
         lengths: Tensor = torch.linalg.vector_norm(patches - explained, dim=1)
         return lengths
 
