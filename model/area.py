@@ -28,18 +28,8 @@ SMALLEST = 0.01
 """In per cent: what is narrower is a slip of the mouse, and sums of rounded numbers may be that much over 100."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """In per cent of the upright picture's width and height, from its top left corner."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
 class Frame(NamedTuple):
-    """The part of a picture that the network sees, in shares of its width and height, from its top left corner."""
+    """A rectangle in shares of the picture's width and height, from its top left corner."""
 
     left: float
     top: float
@@ -54,8 +44,25 @@ class Frame(NamedTuple):
     def height(self) -> float:
         return self.bottom - self.top
 
+    def holds(self, x: float, y: float) -> bool:
+        return self.left <= x < self.right and self.top <= y < self.bottom
 
-WHOLE = Rectangle(0, 0, 100, 100)
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """In per cent of the upright picture's width and height, from its top left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def frame(self) -> Frame:
+        right, bottom = min(100, self.x + self.width), min(100, self.y + self.height)
+        return Frame(self.x / 100, self.y / 100, right / 100, bottom / 100)
+
+
 ALL = Frame(0, 0, 1, 1)
 
 
@@ -94,7 +101,7 @@ class Area:
 
     @property
     def frame(self) -> Frame:
-        """The smallest that holds all that counts, though not smaller than SMALLEST_FRAME or NARROWEST_FRAME allow."""
+        """What the network sees: the smallest that holds all that counts, with SMALLEST_FRAME and NARROWEST_FRAME."""
         return _frame(self)
 
     @property
@@ -139,29 +146,18 @@ def _frame(area: Area) -> Frame:
 
 def _counting(area: Area) -> list[Frame]:
     """What counts, as rectangles that no edge goes through."""
-    wanted, unwanted = parse_rectangles(area.roi) or (WHOLE,), parse_rectangles(area.ignore)
-    columns = pairwise(sorted({edge for one in (*wanted, *unwanted) for edge in _across(one)}))
-    rows = pairwise(sorted({edge for one in (*wanted, *unwanted) for edge in _down(one)}))
+    wanted, unwanted = _frames(area.roi) or [ALL], _frames(area.ignore)
+    columns = pairwise(sorted({edge for one in (*wanted, *unwanted) for edge in (one.left, one.right)}))
+    rows = pairwise(sorted({edge for one in (*wanted, *unwanted) for edge in (one.top, one.bottom)}))
     return [
         Frame(left, top, right, bottom)
         for (left, right), (top, bottom) in product(columns, rows)
-        if any(_holds(one, left, top) for one in wanted) and not any(_holds(one, left, top) for one in unwanted)
+        if any(one.holds(left, top) for one in wanted) and not any(one.holds(left, top) for one in unwanted)
     ]
 
 
-def _across(rectangle: Rectangle) -> tuple[float, float]:
-    """Its left and right edge, in shares of the picture."""
-    return rectangle.x / 100, min(1.0, (rectangle.x + rectangle.width) / 100)
-
-
-def _down(rectangle: Rectangle) -> tuple[float, float]:
-    """Its upper and lower edge, in shares of the picture."""
-    return rectangle.y / 100, min(1.0, (rectangle.y + rectangle.height) / 100)
-
-
-def _holds(rectangle: Rectangle, x: float, y: float) -> bool:
-    (left, right), (top, bottom) = _across(rectangle), _down(rectangle)
-    return left <= x < right and top <= y < bottom
+def _frames(text: str) -> list[Frame]:
+    return [rectangle.frame for rectangle in parse_rectangles(text)]
 
 
 def _widened(start: float, end: float, least: float) -> tuple[float, float]:
@@ -182,19 +178,18 @@ def _draw(area: Area, frame: Frame) -> Tensor:
     """float32 (RASTER, RASTER), 1 where what is in the frame counts."""
     drawn = torch.zeros(RASTER, RASTER) if area.roi.strip() else torch.ones(RASTER, RASTER)
     for value, rectangles in ((1, area.roi), (0, area.ignore)):
-        for one in parse_rectangles(rectangles):
-            rows = _cells(_down(one), frame.top, frame.height)
-            drawn[rows, _cells(_across(one), frame.left, frame.width)] = value
+        for one in _frames(rectangles):
+            rows = _cells(one.top - frame.top, one.bottom - frame.top, frame.height)
+            drawn[rows, _cells(one.left - frame.left, one.right - frame.left, frame.width)] = value
     return drawn
 
 
-def _cells(edges: tuple[float, float], origin: float, length: float) -> slice:
-    """Those between two edges, on a raster that begins at `origin` and is so long, all in shares of the picture."""
-    start, end = ((edge - origin) / length for edge in edges)
-    if end <= 0 or start >= 1:
+def _cells(start: float, end: float, length: float) -> slice:
+    """Those of RASTER between two edges, where all of them are so long together; at least one, if any is touched."""
+    if end <= 0 or start >= length:
         return slice(0)
-    first = min(max(0, round(start * RASTER)), RASTER - 1)
-    return slice(first, max(first + 1, round(end * RASTER)))
+    first = min(max(0, round(start / length * RASTER)), RASTER - 1)
+    return slice(first, max(first + 1, round(end / length * RASTER)))
 
 
 def _parse_one(text: str) -> Rectangle:

@@ -112,3 +112,9 @@ def test_tiles_are_chosen_from_the_headers_alone(normal_pictures: list[Path], mo
     detector.settle_tiles([b"broken", normal_pictures[0], Image.new("RGB", (384, 512))])
     assert detector.config.tiles == "3x2"
     assert detector.embedder.grid == Grid(3, 2)
+
+
+def test_tiles_are_chosen_for_the_part_that_counts() -> None:
+    detector = AnomalyDetector(DetectorConfig(tiles="auto", image_size=96, roi="0,50,100,50"))
+    detector.settle_tiles([Image.new("RGB", (384, 768))])
+    assert detector.config.tiles == "2x2"
