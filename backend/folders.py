@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from backend.errors import BackendError
-from backend.labels import verdict_by_folder
+from backend.labels import is_mask, verdict_by_folder
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedding
@@ -164,7 +164,7 @@ def _normal_pictures(folder: Path) -> list[Path]:
     """The pictures to learn from: those in folders called normal or, where there are none, in no abnormal one."""
     if not folder.is_dir():
         raise BackendError(f"{folder} is not a folder: give one that holds pictures of normal items")
-    said = {path: verdict_by_folder(path, folder) for path in pictures_below(folder)}
+    said = {path: verdict_by_folder(path, folder) for path in _photographs(folder)}
     wanted = Verdict.NORMAL if Verdict.NORMAL in said.values() else None
     chosen = [path for path, verdict in said.items() if verdict is wanted]
     if not chosen:
@@ -174,6 +174,15 @@ def _normal_pictures(folder: Path) -> list[Path]:
     elif left_out := [path for path, verdict in said.items() if verdict is not wanted]:
         _tell(f"left out, as the names say that these are abnormal: {_counted(left_out, folder)}")
     return chosen
+
+
+def _photographs(folder: Path) -> list[Path]:
+    """The pictures below a folder, without the masks that data sets keep beside them. Raises ImageUnreadable: none."""
+    found = pictures_below(folder)
+    masks = [path for path in found if is_mask(path, folder)]
+    if masks:
+        _tell(f"left out, as the names say that these are masks: {_counted(masks, folder)}")
+    return [path for path in found if not is_mask(path, folder)]
 
 
 def _below(wanted: Sequence[Path], paths: Iterable[Path]) -> set[str]:
@@ -198,7 +207,7 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
 
 def _verdicts(folder: Path) -> dict[Path, Verdict]:
     """What the sub-folders' names say of each picture: one that is not called normal lies in an abnormal one."""
-    said = {path: verdict_by_folder(path, folder) for path in pictures_below(folder)}
+    said = {path: verdict_by_folder(path, folder) for path in _photographs(folder)}
     if not any(said.values()):
         raise BackendError(
             f"no folder below {folder} says what is normal: sort the pictures into sub-folders, one called normal and"

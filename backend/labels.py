@@ -26,9 +26,10 @@ NORMAL_NAMES = frozenset(
     nodefect defectfree noanomaly flawless""".split()
 )
 ABNORMAL_NAMES = frozenset(
-    """abnormal anomaly anomalous anomalies defect defects defective bad ng nok notok notgood fail failed
+    """abnormal anomaly anomalous anomalies defect defects defective bad ng ko nok notok notgood fail failed
     failure reject rejected faulty fault damaged damage broken flawed scrap nio irregular""".split()
 )
+MASK_NAMES = frozenset("mask masks groundtruth groundtruths".split())
 VERDICT = "verdict"
 """The name that a Choices control has which counts before others that fit."""
 ROI_NAMES = frozenset("roi regionofinterest areaofinterest lookhere inspect inspectionarea".split())
@@ -211,6 +212,11 @@ def verdict_by_folder(path: Path, root: Path) -> Verdict | None:
     if _matching(names, NORMAL_NAMES):
         return Verdict.NORMAL
     return Verdict.ABNORMAL if _matching(names, ABNORMAL_NAMES) else None
+
+
+def is_mask(path: Path, root: Path) -> bool:
+    """Whether the names of the folders between `root` and a picture say that it only marks anomalies of another one."""
+    return bool(_matching(path.relative_to(root).parent.parts, MASK_NAMES))
 
 
 def _matching(names: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:

@@ -256,6 +256,21 @@ def test_normal_pictures_are_found_however_deep_their_folders_lie(
     assert "learned from 7 normal pictures" in done.stderr
 
 
+def test_masks_are_neither_learned_nor_judged(
+    trained: tuple[Path, Done], tmp_path: Path, normal_pictures: list[Path], abnormal_pictures: list[Path]
+) -> None:
+    """As in MVTec AD, where `ground_truth/crack` marks the places of `test/crack`."""
+    copy(tmp_path, test__good=normal_pictures[12:16], test__crack=abnormal_pictures[:3])
+    copy(tmp_path, ground_truth__crack=abnormal_pictures[:3])
+    done = run("evaluate", tmp_path, "--model", trained[0])
+    assert "left out, as the names say that these are masks: ground_truth/crack (3)" in done.stderr
+    assert "counted as abnormal: test/crack (3)" in done.stderr
+    shutil.rmtree(tmp_path / "test")
+    for path in normal_pictures[:5]:
+        shutil.copy(path, tmp_path)
+    assert "learned from 5 normal pictures" in run("train", tmp_path, "--output", tmp_path / "model").stderr
+
+
 def test_what_lies_in_an_abnormal_folder_is_not_learned(
     tmp_path: Path, normal_pictures: list[Path], abnormal_pictures: list[Path]
 ) -> None:
