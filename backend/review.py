@@ -16,9 +16,10 @@ from backend.choices import choices
 from backend.dataset import Dataset, LabelledImage
 from backend.pictures import Pictures
 from backend.registry import now
-from model.detector import AnomalyDetector, TrainingImage
+from model.detector import AnomalyDetector
 from model.embedding import Embedding
 from model.evaluation import evaluate, significantly_worse
+from model.fitted import TrainingImage
 from model.prediction import Verdict
 from model.probability import fit_probability
 from model.splits import Split

@@ -5,30 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import count, islice, tee
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from model import artifact
 from model.alterations import FIXED
-from model.backbone import BACKBONES, LayerWeights
-from model.calibration import Calibration, supported_threshold, suspects
+from model.backbone import BACKBONES
+from model.calibration import Calibration, suspects
 from model.config import DetectorConfig
 from model.copies import first_copies, same, seem_paired
 from model.embedding import Embedder, Embedding
 from model.errors import AnomalyError, ArtifactInvalid, ImageUnreadable, NotEnoughNormals
+from model.fitted import Fitted, TrainingImage, pack, unpack
 from model.images import ImageSource, ImageSources, pictures_in, read_size
 from model.memory_bank import MemoryBank
 from model.orientation import could_be_normal
 from model.parts import guessed, places, shown_parts
-from model.patch_memory import LayerMemory, Maps, PatchMemory, measure, remember
+from model.patch_memory import Maps, PatchMemory, measure, remember
 from model.prediction import Prediction, Verdict, explain
 from model.regions import find_regions
 from model.tiling import AUTO, choose_tiles
@@ -37,48 +35,6 @@ from model.weights import fingerprint
 FEWEST_NORMALS = 2
 SIZED = 10
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingImage:
-    """One normal picture that the detector was given.
-
-    raw_score: by a bank that had not seen it. suspect: set aside as probably not normal; a person should look.
-    """
-
-    name: str
-    raw_score: float
-    suspect: bool
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """Everything that training produces.
-
-    peaks: float64 (n,), of each picture the highest place of its out-of-sample map. peak_parts: how many physical parts
-    those pictures show.
-    looks: float32 (n, C), the mean patch embedding of each remembered picture, named by `names`.
-    parts: the number of the physical part that each shows. guessed: how many count as one with another unasked.
-    abnormal_turns: alterations that were not remembered, since they lay items as in no normal picture.
-    weights: the fingerprint of the network's; None in files of earlier releases.
-    """
-
-    memory: PatchMemory
-    calibration: Calibration
-    peaks: NDArray[np.float64]
-    peak_parts: int
-    looks: Tensor
-    names: tuple[str, ...]
-    parts: tuple[int, ...]
-    training: tuple[TrainingImage, ...]
-    guessed: int = 0
-    abnormal_turns: tuple[str, ...] = ()
-    weights: str | None = None
-
-    @cached_property
-    def pixel_threshold(self) -> float:
-        """Places above it are drawn: what the peaks support at the false-alarm rate."""
-        return supported_threshold(self.peaks, self.calibration.alarm_rate, self.peak_parts)
 
 
 class AnomalyDetector:
@@ -104,7 +60,7 @@ class AnomalyDetector:
     def __init__(self, config: DetectorConfig | None = None, *, embedder: Embedder | None = None) -> None:
         self.config = config or DetectorConfig()
         self.embedder = embedder or self.config.embedder()
-        self._fitted: _Fitted | None = None
+        self._fitted: Fitted | None = None
         self._searched: tuple[PatchMemory, torch.device, PatchMemory] | None = None
 
     def __repr__(self) -> str:
@@ -215,7 +171,7 @@ class AnomalyDetector:
         parts: Mapping[str, str],
         trusted: Container[str],
         progress: Progress | None,
-    ) -> _Fitted:
+    ) -> Fitted:
         """What is learned from pictures of which none is a copy of another. Arguments are those of `fit_embeddings`."""
         named = [parts.get(name) for name in names]
         what_is_where = torch.stack([places(embedding.of_network) for embedding in embeddings])
@@ -236,7 +192,7 @@ class AnomalyDetector:
             scores[kept] = [self._raw_score(unseen.score) for unseen in maps]
         peaks = np.sort([float(unseen.place.max()) for unseen in maps])
         independent = len(set(kept_parts))
-        return _Fitted(
+        return Fitted(
             memory=memory,
             calibration=Calibration(
                 np.sort(scores[kept]), self.config.alarm_rate, independent if independent < len(kept) else None
@@ -295,7 +251,7 @@ class AnomalyDetector:
         self._fitted = replace(fitted, training=(*known.training, *added))
         return self
 
-    def _extended(self, embeddings: Sequence[Embedding], names: Sequence[str], trusted: Container[str]) -> _Fitted:
+    def _extended(self, embeddings: Sequence[Embedding], names: Sequence[str], trusted: Container[str]) -> Fitted:
         """What is known once these pictures, none of them a copy, are learned too."""
         known = self._known
         scores = np.array([self.raw_score(embedding) for embedding in embeddings])
@@ -492,7 +448,7 @@ class AnomalyDetector:
         return other
 
     @property
-    def _known(self) -> _Fitted:
+    def _known(self) -> Fitted:
         if self._fitted is None:
             raise AnomalyError("the detector has learned nothing yet: call fit with normal pictures first")
         return self._fitted
@@ -501,30 +457,14 @@ class AnomalyDetector:
 
     def to_bytes(self) -> bytes:
         """The trained detector as the content of one safetensors file."""
-        fitted = self._known
-        meta = {
-            "config": asdict(self.config),
-            "peak_parts": fitted.peak_parts,
-            "parts": fitted.calibration.parts,
-            "names": fitted.names,
-            "owners": fitted.parts,
-            "guessed": fitted.guessed,
-            "abnormal_turns": fitted.abnormal_turns,
-            "weights": fitted.weights,
-            "training": [asdict(image) for image in fitted.training],
-        }
-        arrays = {"scores": fitted.calibration.scores, "peaks": fitted.peaks, "looks": fitted.looks.numpy()}
-        return artifact.to_bytes(meta, arrays | _memory_arrays(fitted.memory))
+        return pack(self.config, self._known)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, embedder: Embedder | None = None) -> AnomalyDetector:
         """The inverse of to_bytes. Raises ArtifactInvalid on a damaged or foreign file."""
-        meta, arrays = artifact.from_bytes(content)
-        try:
-            detector = cls(DetectorConfig(**meta["config"]), embedder=embedder)
-            detector._fitted = _restore(meta, arrays, detector.config)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactInvalid(f"the saved model is incomplete ({error}): train it again") from error
+        config, fitted = unpack(content)
+        detector = cls(config, embedder=embedder)
+        detector._fitted = fitted
         return detector
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -543,43 +483,6 @@ class AnomalyDetector:
         except OSError as error:
             raise ArtifactInvalid(f"{path} cannot be read: {error.strerror}") from error
         return cls.from_bytes(content, embedder=embedder)
-
-
-def _memory_arrays(memory: PatchMemory) -> artifact.Arrays:
-    arrays: artifact.Arrays = {"profile": memory.profile.numpy()}
-    for number, layer in enumerate(memory.layers):
-        arrays[f"layer{number}.rows"] = layer.bank.rows.half().numpy()
-        arrays[f"layer{number}.owners"] = layer.bank.owners.int().numpy()
-        arrays[f"layer{number}.scales"] = np.array([layer.bandwidth, layer.unit])
-    return arrays
-
-
-def _restore_layer(arrays: artifact.Arrays, number: int, weights: LayerWeights) -> LayerMemory:
-    parts = {name: torch.from_numpy(arrays[f"layer{number}.{name}"]) for name in ("rows", "owners", "scales")}
-    bank = MemoryBank(parts["rows"].float(), parts["owners"].long())
-    bandwidth, unit = parts["scales"].tolist()
-    return LayerMemory(bank, bandwidth, unit, weights)
-
-
-def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> _Fitted:
-    layers = enumerate(BACKBONES[config.backbone].weights)
-    return _Fitted(
-        memory=PatchMemory(
-            tuple(_restore_layer(arrays, number, weights) for number, weights in layers),
-            torch.from_numpy(arrays["profile"]),
-            config.area.inside(*arrays["profile"].shape),
-        ),
-        calibration=Calibration(arrays["scores"], config.alarm_rate, meta.get("parts")),
-        peaks=arrays["peaks"],
-        peak_parts=meta["peak_parts"],
-        looks=torch.from_numpy(arrays["looks"]),
-        names=tuple(meta["names"]),
-        parts=tuple(meta.get("owners", range(len(meta["names"])))),
-        guessed=int(meta.get("guessed", 0)),
-        abnormal_turns=tuple(meta["abnormal_turns"]),
-        training=tuple(TrainingImage(**image) for image in meta["training"]),
-        weights=meta.get("weights"),
-    )
 
 
 def _names(sources: Sequence[ImageSource], *, after: int = 0) -> list[str]:
