@@ -179,10 +179,10 @@ def _normal_pictures(folder: Path) -> list[Path]:
 def _photographs(folder: Path) -> list[Path]:
     """The pictures below a folder, without the masks that data sets keep beside them. Raises ImageUnreadable: none."""
     found = pictures_below(folder)
-    masks = [path for path in found if is_mask(path, folder)]
+    masks = {path for path in found if is_mask(path, folder)}
     if masks:
         _tell(f"left out, as the names say that these are masks: {_counted(masks, folder)}")
-    return [path for path in found if not is_mask(path, folder)]
+    return [path for path in found if path not in masks]
 
 
 def _below(wanted: Sequence[Path], paths: Iterable[Path]) -> set[str]:

@@ -113,7 +113,7 @@ def _false_alarms(
 ) -> Iterator[tuple[str, list[int]]]:
     for name, embeddings in disturbed.items():
         scores = raw_scores(trained, [embeddings[index] for index in parts.unseen])
-        yield name, [int(sum(score > trained.calibration.threshold for score in scores)), len(scores)]
+        yield name, [int((scores > trained.calibration.threshold).sum()), len(scores)]
 
 
 def _mask(path: Path | None) -> Mask | None:

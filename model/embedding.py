@@ -197,7 +197,7 @@ class Embedder:
         return _Input(to_array(picture.image, self.canvas, frame), picture.width, picture.height)
 
     def _blank(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.area.is_whole:
+        if self.area.fills_frame:
             return pixels
         inside = self.area.inside(*pixels.shape[:2]).numpy()
         return np.where(inside[..., None], pixels, BLANK)
