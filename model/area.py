@@ -126,7 +126,8 @@ class Area:
 
     def in_picture(self, framed: Tensor) -> Tensor:
         """A map of the frame, float32 (h, w) -> the same place in one of the whole picture, which is 0 elsewhere."""
-        return F.pad(framed, self.around(*framed.shape))
+        height, width = map(int, framed.shape)  # numbers, where a graph is traced
+        return F.pad(framed, self.around(height, width))
 
 
 @lru_cache(maxsize=64)

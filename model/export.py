@@ -19,7 +19,6 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -64,10 +63,8 @@ class Scorer(nn.Module):
         plain = load_backbone(embedder.backbone_name, weights=embedder.weights, device="cpu", accelerate=False)
         self._patches = cast(nn.Module, plain.patches)
         self._inside = detector.config.area.inside(*embedder.canvas)[None, :, :, None]
-        map_size = detector.memory.profile.shape
         self._around = detector.config.area.around(*embedder.canvas)
-        self._around_map = detector.config.area.around(*map_size)
-        self._strangest = detector.config.strangest(*map_size)
+        self._strangest = detector.config.strangest(*detector.memory.profile.shape)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         detector, (left, _, above, _) = self._detector, self._around
@@ -80,7 +77,7 @@ class Scorer(nn.Module):
         maps = detector.memory.maps(stitched)
         raw_score = maps.score.flatten().topk(self._strangest).values.mean()
         x = (raw_score - detector.calibration.threshold) / detector.calibration.scale
-        return 0.5 + 0.5 * x / (1 + x.abs()), raw_score, F.pad(maps.place, self._around_map)
+        return 0.5 + 0.5 * x / (1 + x.abs()), raw_score, detector.config.area.in_picture(maps.place)
 
 
 def export(detector: AnomalyDetector, path: Path, pictures: Iterable[ImageSource]) -> Parity:
