@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from backend.addresses import unsigned
 from backend.labels import LabelConfig
 from backend.naming import is_ours
 from backend.task_data import filled
@@ -109,7 +110,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Names exactly this set of training pictures, and their parts where people name them."""
         members = sorted(
-            f"{image.task_id} {image.uri} {image.ground_truth}{f' {image.part}' if image.part else ''}"
+            f"{image.task_id} {unsigned(image.uri)} {image.ground_truth}{f' {image.part}' if image.part else ''}"
             for image in self.training
         )
         return hashlib.sha256("\n".join(members).encode()).hexdigest()

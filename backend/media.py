@@ -19,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from backend.addresses import is_signed
 from backend.errors import MediaUnavailable, OutOfTime, StudioRefused
 from backend.network import guarded_client, within
 from backend.patience import Patience
@@ -38,6 +39,8 @@ NOT_IN_A_STORAGE = (
     "Label Studio has no storage that holds it (404): connect its folder or bucket under Settings, Cloud Storage, and"
     " see that the file is there"
 )
+REFUSING = (400, 401, 403)
+"""Google's storage answers 400 to a link that has expired."""
 PICTURE_PATHS = re.compile(rf"/(data|storage-data)/|{RESOLVED}")
 STORED_PATHS = re.compile(rf"{LOCAL_FILES}$|{RESOLVED}$")
 """Where pictures come from that are in a storage."""
@@ -221,6 +224,11 @@ def _refusal(address: httpx.URL, status: int, is_studio: bool) -> str:
         return (
             f"Label Studio refuses {shown(address)} ({status}): set LABEL_STUDIO_API_KEY to a token of a user who"
             " can see the project"
+        )
+    if status in REFUSING and is_signed(str(address)):
+        return (
+            f"the signed link is refused ({status}), most often because it has expired: give the task a fresh one, or"
+            " connect its bucket under Settings, Cloud Storage, for which Label Studio signs anew each time"
         )
     if status == 404:
         return f"{shown(address)} does not exist (404)"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.addresses import saved
+from backend.addresses import saved, unsigned
 from backend.board import Board
 from backend.choices import choices
 from backend.dataset import Dataset, LabelledImage
@@ -102,7 +102,7 @@ def held_out_cases(
 def _known(image: LabelledImage, judged: Mapping[int, Json]) -> Case | None:
     """The picture's saved case, unless its address was changed."""
     row = judged.get(image.task_id)
-    if row is None or row["uri"] != saved(image.uri) or row["cross_fitted"]:
+    if row is None or unsigned(row["uri"]) != unsigned(saved(image.uri)) or row["cross_fitted"]:
         return None
     return Case(
         image=image,

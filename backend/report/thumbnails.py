@@ -7,6 +7,7 @@ import io
 
 from anyio import CapacityLimiter
 
+from backend.addresses import unsigned
 from backend.cache_folder import THUMBNAILS
 from backend.pictures import Pictures, Place
 from backend.report.originals import Originals
@@ -85,4 +86,4 @@ class Thumbnails:
 
 
 def _short(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return hashlib.sha256(unsigned(uri).encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from backend.addresses import is_stand_in, saved
+from backend.addresses import is_stand_in, saved, unsigned
 from backend.app import create_app
 from backend.dataset import Dataset, Dispute
 from backend.drift import newest_predictions
@@ -150,3 +150,39 @@ def test_only_what_is_a_picture_itself_has_a_stand_in() -> None:
         assert not is_stand_in(uri)
     assert is_stand_in(saved("data:image/png;base64,aa"))
     assert saved("data:image/png;base64,aa") != saved("data:image/png;base64,ab")
+
+
+@pytest.mark.parametrize(
+    ("uri", "picture"),
+    [
+        (
+            "https://b.example/1.jpg?X-Amz-Algorithm=A&X-Amz-Date=1&X-Amz-Expires=9&X-Amz-Signature=s",
+            "https://b.example/1.jpg",
+        ),
+        (
+            "https://b.example/1.jpg?versionId=7&X-Amz-Signature=s&x-id=GetObject",
+            "https://b.example/1.jpg?versionId=7&x-id=GetObject",
+        ),
+        ("https://b.example/1.jpg?AWSAccessKeyId=k&Signature=s%3D&Expires=9", "https://b.example/1.jpg"),
+        ("https://b.example/1.jpg?X-Goog-Credential=k&X-Goog-Signature=s", "https://b.example/1.jpg"),
+        ("https://b.example/1.jpg?sv=2&st=1&se=9&sr=b&sp=r&sig=s", "https://b.example/1.jpg"),
+        ("https://b.example/get?sku=1&Expires=9&Signature=s&Key-Pair-Id=k", "https://b.example/get?sku=1"),
+        ("https://b.example/get?file=1.jpg&expires=9&se=2", "https://b.example/get?file=1.jpg&expires=9&se=2"),
+        ("/data/local-files/?d=signature=1.jpg", "/data/local-files/?d=signature=1.jpg"),
+        ("data:image/png;base64,aa", "data:image/png;base64,aa"),
+    ],
+)
+def test_what_a_signature_adds_to_an_address_does_not_name_the_picture(uri: str, picture: str) -> None:
+    assert unsigned(uri) == picture
+
+
+def test_a_picture_whose_link_was_signed_anew_is_not_judged_anew(
+    services: Services, detector: AnomalyDetector, normal_pictures: list[Path]
+) -> None:
+    image = labelled_image(1, Verdict.NORMAL, Split.TEST)
+    case = drawn_case(image, detector, 1.0).to_json()
+    judged = {1: case | {"uri": SIGNED.format(1), "cross_fitted": False, "nearest_normal": 1001}}
+    fresh = replace(image, uri=SIGNED.format(1) + "2")
+    board = services.jobs.board
+    (again,) = held_out_cases(PROJECT, detector, Dataset((fresh,), (), ()), services.pictures, board, judged)
+    assert again.to_json()["uri"] == fresh.uri

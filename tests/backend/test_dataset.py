@@ -203,6 +203,15 @@ def test_the_fingerprint_names_the_training_pictures_only() -> None:
     assert build_dataset([normal, task(annotation("normal"))], CONFIG).fingerprint != before
 
 
+def test_the_fingerprint_stays_when_links_are_signed_anew() -> None:
+    normal = task(annotation("normal"))
+    first, again, other = (
+        build_dataset([normal | {"data": {"image": f"https://bucket.example/{rest}"}}], CONFIG).fingerprint
+        for rest in ("1.jpg?X-Amz-Signature=a", "1.jpg?X-Amz-Signature=b", "2.jpg?X-Amz-Signature=b")
+    )
+    assert first == again != other
+
+
 def test_the_fingerprint_names_parts_where_people_do() -> None:
     normal = task(annotation("normal"), data={"image": "/1.jpg", "serial": 7})
     unnamed, named, missing = (build_dataset([normal], CONFIG, key) for key in ("", "serial", "batch"))

@@ -468,6 +468,17 @@ def test_what_keeps_label_studio_from_giving_a_picture_is_told(
         fetch(settings, uri)
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_link_that_has_expired_is_told_without_its_signature(
+    settings: Settings, picture_server: PictureServer, elsewhere: str, status: int
+) -> None:
+    picture_server.statuses["/a.jpg?X-Amz-Signature=hidden"] = status
+    uri = f"{elsewhere}/a.jpg?X-Amz-Signature=hidden"
+    with pytest.raises(MediaUnavailable, match="signed link is refused") as found:
+        fetch(settings, uri, media_hosts=("localhost",), media_allow_private=True)
+    assert "hidden" not in str(found.value)
+
+
 def test_cloud_addresses_are_resolved_by_label_studio(settings: Settings, picture_server: PictureServer) -> None:
     encoded = base64.urlsafe_b64encode(b"s3://bucket/a.jpg").decode()
     picture_server.contents[f"/tasks/1/presign/?fileuri={encoded.replace('=', '%3D')}"] = b"picture"
