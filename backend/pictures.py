@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from urllib.parse import urlsplit
 
 from backend.cache import EmbeddingCache, name_of_address, name_of_content
 from backend.cache_folder import CacheFolder
@@ -114,4 +115,5 @@ class Pictures:
         return [embedding for embedding in found.values() if embedding is not None]
 
     def _name(self, uri: str) -> str | None:
-        return name_of_address(self._settings.label_studio_url, uri)
+        folder = urlsplit(self._settings.public_studio_url).path
+        return name_of_address(self._settings.label_studio_url, uri.removeprefix(folder))

@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from backend.cache_folder import CacheFolder
+from backend.pictures import Pictures
 from backend.services import Services
+from backend.settings import Settings
+from model.config import DetectorConfig
+from model.embedding import Embedding
 from tests.conftest import PROJECT, PictureServer
 
 LIMIT = 100_000
@@ -61,3 +67,16 @@ def test_thumbnails_are_kept_by_project_and_by_address(
     assert shown[0] == shown[2] != shown[1]
     assert len(picture_server.asked) == 2
     assert len(list((services.settings.cache_dir / "thumbnails" / str(PROJECT)).iterdir())) == 2
+
+
+@pytest.mark.parametrize("folder", ["", "/studio"])
+def test_an_upload_is_fetched_once_also_where_label_studio_is_below_a_path(
+    folder: str, settings: Settings, picture_server: PictureServer, normal_pictures: list[Path]
+) -> None:
+    uri = f"{folder}/data/upload/1.jpg"
+    picture_server.contents[uri] = normal_pictures[0].read_bytes()
+    below = settings.model_copy(update={"label_studio_url": f"{picture_server.url}{folder}"})
+    for _ in range(2):
+        (found,) = Pictures(below).embed_each([(uri, 1)], DetectorConfig())
+        assert isinstance(found, Embedding)
+    assert len(picture_server.asked) == 1
