@@ -42,6 +42,7 @@ NOT_IN_A_STORAGE = (
 REFUSING = (400, 401, 403)
 """Google's storage answers 400 to a link that has expired."""
 PICTURE_PATHS = re.compile(rf"/(data|storage-data)/|{RESOLVED}")
+BELOW_A_PATH = re.compile(r"(/.+)/data/upload/")
 STORED_PATHS = re.compile(rf"{LOCAL_FILES}$|{RESOLVED}$")
 """Where pictures come from that are in a storage."""
 
@@ -140,7 +141,8 @@ class Media:
                 return str(response.headers.get("location", ""))
             if response.is_error:
                 self._patience.answered(address.host)
-                raise MediaUnavailable(_refusal(address, response.status_code, self._is_studio(address)))
+                known = {"is_studio": self._is_studio(address), "keeps_pictures": self._takes_token(address)}
+                raise MediaUnavailable(_refusal(address, response.status_code, **known))
             return self._body(response, address)
 
     def _client(self, address: httpx.URL) -> httpx.Client:
@@ -215,7 +217,7 @@ def shown(address: httpx.URL | str) -> str:
     return re.sub(r"//[^/]*@", "//", plain)[:200]
 
 
-def _refusal(address: httpx.URL, status: int, is_studio: bool) -> str:
+def _refusal(address: httpx.URL, status: int, *, is_studio: bool, keeps_pictures: bool) -> str:
     if is_studio and status == 403 and address.path.endswith(LOCAL_FILES):
         return NO_LOCAL_FILES
     if is_studio and status == 404 and STORED_PATHS.search(address.path):
@@ -229,6 +231,11 @@ def _refusal(address: httpx.URL, status: int, is_studio: bool) -> str:
         return (
             f"the signed link is refused ({status}), most often because it has expired: give the task a fresh one, or"
             " connect its bucket under Settings, Cloud Storage, for which Label Studio signs anew each time"
+        )
+    if is_studio and status == 404 and not keeps_pictures and (below := BELOW_A_PATH.match(address.path)):
+        return (
+            f"{shown(address)} does not exist (404): where people reach Label Studio at an address that ends in"
+            f" {below[1]}, set LABEL_STUDIO_PUBLIC_URL to it"
         )
     if status == 404:
         return f"{shown(address)} does not exist (404)"

@@ -167,6 +167,13 @@ def test_label_studio_below_a_folder_gets_the_token_for_its_pictures(
     assert picture_server.asked == [("/studio/data/upload/a.jpg", f"Token {'f' * 40}")]
 
 
+def test_a_picture_that_is_gone_is_not_blamed_on_the_path_that_label_studio_is_below(
+    settings: Settings, picture_server: PictureServer
+) -> None:
+    with pytest.raises(MediaUnavailable, match=r"does not exist \(404\)$"):
+        fetch(settings, "/studio/data/upload/a.jpg", label_studio_url=f"{picture_server.url}/studio")
+
+
 def test_a_page_of_label_studio_cannot_send_us_to_hosts_that_are_not_allowed(
     settings: Settings, picture_server: PictureServer, elsewhere: str
 ) -> None:
@@ -454,6 +461,7 @@ def test_inline_pictures_may_be_too_large(settings: Settings) -> None:
         ("s3://bucket/a.jpg", 404, "Cloud Storage"),
         ("s3://bucket/a.jpg", 403, "LABEL_STUDIO_API_KEY"),
         ("/data/upload/a.jpg", 404, "does not exist"),
+        ("/studio/data/upload/a.jpg", 404, "/studio.*LABEL_STUDIO_PUBLIC_URL"),
     ],
 )
 def test_what_keeps_label_studio_from_giving_a_picture_is_told(
