@@ -131,7 +131,9 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
     root = _parse_xml(xml)
     images = {tag.get("name"): tag for tag in root.iter("Image") if variables(tag.get("value", ""))}
     if not images:
-        raise _unusable("it has no Image tag with a value such as $image")
+        raise _unusable(
+            "it has no Image tag with a value such as $image; a valueList shows several, and a task is judged by one"
+        )
     for choices in sorted(root.iter("Choices"), key=lambda tag: tag.get("name") != VERDICT):
         image = images.get(choices.get("toName"))
         if image is None or not choices.get("name") or choices.get("perRegion") == "true":
@@ -154,7 +156,10 @@ def parse_config(xml: str, *, normal_labels: Sequence[str] = (), abnormal_labels
                 ignore=tuple(_area_labels(root, image.get("name", ""), IGNORE_NAMES)),
                 other=tuple(name for name in names if name not in normal + abnormal),
             )
-    raise _unusable("it has no Choices on the image in which one choice means normal and one abnormal")
+    raise _unusable(
+        "it has no Choices on the image in which one choice means normal and one abnormal; a Taxonomy is none, and"
+        " Choices with perRegion say nothing of the whole picture"
+    )
 
 
 def is_rectangle(item: dict[str, Any], meant: Iterable[tuple[str, str]]) -> bool:

@@ -27,7 +27,8 @@ STOP_SECONDS = 10
 # Of a refusal Label Studio shows people nothing but the status line, so that is where the help must stand.
 CONFIG_HINT = (
     "The labelling config does not fit: name the choices normal and abnormal, or set NORMAL_LABELS and ABNORMAL_LABELS"
-    " to the names you use. A config that fits: " + "".join(line.strip() for line in EXAMPLE_CONFIG.splitlines())
+    " to the names you use. They must be Choices on an Image with a value, no Taxonomy, no perRegion."
+    " A config that fits: " + "".join(line.strip() for line in EXAMPLE_CONFIG.splitlines())
 )
 RESTART_SECONDS = 2.0
 

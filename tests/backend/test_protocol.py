@@ -120,6 +120,7 @@ def test_a_config_that_does_not_fit_is_refused_with_one_that_does(client: TestCl
 def test_what_label_studio_shows_of_the_refusal_begins_with_what_to_do() -> None:
     advice, _, config = CONFIG_HINT.partition("<View>")
     assert "set NORMAL_LABELS and ABNORMAL_LABELS to the names you use" in advice
+    assert "no Taxonomy, no perRegion" in advice
     assert parse_config(f"<View>{config}")
 
 
