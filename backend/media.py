@@ -39,8 +39,18 @@ NOT_IN_A_STORAGE = (
     "Label Studio has no storage that holds it (404): connect its folder or bucket under Settings, Cloud Storage, and"
     " see that the file is there"
 )
+NOT_GIVEN = (
+    "the storage does not give the picture to Label Studio: see that the file is there, and that the keys under"
+    " Settings, Cloud Storage, may read it"
+)
+EXPIRED = (
+    "the signed link is refused, most often because it has expired: give the task a fresh one, or connect its bucket"
+    " under Settings, Cloud Storage, for which Label Studio signs anew each time"
+)
+FAILED_DEPENDENCY = 424
+"""Label Studio's answer where it cannot read from a storage."""
 REFUSING = (400, 401, 403)
-"""Google's storage answers 400 to a link that has expired."""
+"""Storages' answers to links that they do not take: Google's is 400. S3 also answers 403 where a file is gone."""
 PICTURE_PATHS = re.compile(rf"/(data|storage-data)/|{RESOLVED}")
 BELOW_A_PATH = re.compile(r"(/.+)/data/upload/")
 STORED_PATHS = re.compile(rf"{LOCAL_FILES}$|{RESOLVED}$")
@@ -125,7 +135,7 @@ class Media:
         for _ in range(MOST_REDIRECTS):
             self._check(address, trusted=trusted)
             self._patience.check(address.host)
-            answer = self._request(address)
+            answer = self._request(address, trusted=trusted)
             self._patience.answered(address.host)
             if isinstance(answer, bytes):
                 return answer
@@ -133,17 +143,42 @@ class Media:
             address = address.join(answer)
         raise MediaUnavailable(f"{shown(address)} redirects too often")
 
-    def _request(self, address: httpx.URL) -> bytes | str:
-        """The body, or the address that it redirects to."""
+    def _request(self, address: httpx.URL, *, trusted: bool) -> bytes | str:
+        """The body, or the address that it redirects to. trusted: Label Studio has sent us there."""
         auth = self._auth if self._takes_token(address) else None
         with self._client(address).stream("GET", address, auth=auth) as response:
             if response.is_redirect:
                 return str(response.headers.get("location", ""))
             if response.is_error:
                 self._patience.answered(address.host)
-                known = {"is_studio": self._is_studio(address), "keeps_pictures": self._takes_token(address)}
-                raise MediaUnavailable(_refusal(address, response.status_code, **known))
+                raise MediaUnavailable(self._refusal(address, response.status_code, trusted=trusted))
             return self._body(response, address)
+
+    def _refusal(self, address: httpx.URL, status: int, *, trusted: bool) -> str:
+        """What to tell people of an answer that is an error."""
+        is_studio = self._is_studio(address)
+        if is_studio and status == 403 and address.path.endswith(LOCAL_FILES):
+            return NO_LOCAL_FILES
+        if is_studio and status == 404 and STORED_PATHS.search(address.path):
+            return NOT_IN_A_STORAGE
+        if (is_studio and status == FAILED_DEPENDENCY) or (trusted and status in REFUSING):
+            return f"{NOT_GIVEN} ({status})"
+        if status in (401, 403) and is_studio:
+            return (
+                f"Label Studio refuses {shown(address)} ({status}): set LABEL_STUDIO_API_KEY to a token of a user who"
+                " can see the project"
+            )
+        if status in REFUSING and is_signed(str(address)):
+            return f"{EXPIRED} ({status})"
+        if status != 404:
+            return f"{shown(address)} answered {status}"
+        below = BELOW_A_PATH.match(address.path)
+        if is_studio and below and not self._takes_token(address):
+            return (
+                f"{shown(address)} does not exist (404): where people reach Label Studio at an address that ends in"
+                f" {below[1]}, set LABEL_STUDIO_PUBLIC_URL to it"
+            )
+        return f"{shown(address)} does not exist (404)"
 
     def _client(self, address: httpx.URL) -> httpx.Client:
         """Where a proxy is set, it makes the connection, by rules of its own."""
@@ -215,28 +250,3 @@ def shown(address: httpx.URL | str) -> str:
         return "data:..."
     plain = re.split(r"[?#]", text, maxsplit=1)[0]
     return re.sub(r"//[^/]*@", "//", plain)[:200]
-
-
-def _refusal(address: httpx.URL, status: int, *, is_studio: bool, keeps_pictures: bool) -> str:
-    if is_studio and status == 403 and address.path.endswith(LOCAL_FILES):
-        return NO_LOCAL_FILES
-    if is_studio and status == 404 and STORED_PATHS.search(address.path):
-        return NOT_IN_A_STORAGE
-    if status in (401, 403) and is_studio:
-        return (
-            f"Label Studio refuses {shown(address)} ({status}): set LABEL_STUDIO_API_KEY to a token of a user who"
-            " can see the project"
-        )
-    if status in REFUSING and is_signed(str(address)):
-        return (
-            f"the signed link is refused ({status}), most often because it has expired: give the task a fresh one, or"
-            " connect its bucket under Settings, Cloud Storage, for which Label Studio signs anew each time"
-        )
-    if is_studio and status == 404 and not keeps_pictures and (below := BELOW_A_PATH.match(address.path)):
-        return (
-            f"{shown(address)} does not exist (404): where people reach Label Studio at an address that ends in"
-            f" {below[1]}, set LABEL_STUDIO_PUBLIC_URL to it"
-        )
-    if status == 404:
-        return f"{shown(address)} does not exist (404)"
-    return f"{shown(address)} answered {status}"

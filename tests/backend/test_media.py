@@ -460,6 +460,7 @@ def test_inline_pictures_may_be_too_large(settings: Settings) -> None:
         ("/data/local-files/?d=line/a.jpg", 401, "LABEL_STUDIO_API_KEY"),
         ("s3://bucket/a.jpg", 404, "Cloud Storage"),
         ("s3://bucket/a.jpg", 403, "LABEL_STUDIO_API_KEY"),
+        ("s3://bucket/a.jpg", 424, "keys under Settings, Cloud Storage"),
         ("/data/upload/a.jpg", 404, "does not exist"),
         ("/studio/data/upload/a.jpg", 404, "/studio.*LABEL_STUDIO_PUBLIC_URL"),
     ],
@@ -474,6 +475,16 @@ def test_what_keeps_label_studio_from_giving_a_picture_is_told(
     picture_server.statuses[asked] = status
     with pytest.raises(MediaUnavailable, match=help_):
         fetch(settings, uri)
+
+
+def test_a_link_that_label_studio_has_signed_and_the_storage_refuses_is_not_called_expired(
+    settings: Settings, picture_server: PictureServer, elsewhere: str
+) -> None:
+    """As S3 does where the file is gone and the keys may not list the bucket."""
+    picture_server.redirects["/tasks/7/resolve/?fileuri=czM6Ly9i"] = f"{elsewhere}/a.jpg?X-Amz-Signature=hidden"
+    picture_server.statuses["/a.jpg?X-Amz-Signature=hidden"] = 403
+    with pytest.raises(MediaUnavailable, match="see that the file is there"):
+        fetch(settings, "/tasks/7/resolve/?fileuri=czM6Ly9i", media_allow_private=True)
 
 
 @pytest.mark.parametrize("status", [400, 403])
