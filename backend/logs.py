@@ -41,6 +41,11 @@ def set_up_logging(settings: Settings) -> None:
     handler.setFormatter(JsonLines(secrets) if settings.log_format == "json" else TextLines(secrets))
     handler.addFilter(_remember)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    hush_libraries()
+
+
+def hush_libraries() -> None:
+    """Lets them tell of faults only: httpx would log the addresses of pictures with their signatures."""
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 

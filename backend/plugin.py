@@ -13,6 +13,7 @@ from flask import has_request_context, request
 from label_studio_ml import model as label_studio_ml
 from label_studio_ml.model import LabelStudioMLBase
 
+from backend.logs import hush_libraries
 from backend.naming import UNTRAINED
 from backend.predicting import empty_result
 from backend.project_ids import project_number
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 @cache
 def shared_services() -> Services:
     """The parts, built once in each process: label-studio-ml makes model objects by the request."""
+    hush_libraries()
     return build_services(load_settings())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
+from backend.settings import Settings
 from tests.conftest import PROJECT, PictureServer
 
 
@@ -38,6 +40,21 @@ def test_it_predicts_under_the_pypi_release(
     results = model.predict([task, {"id": 2, "project": PROJECT, "data": {}}])
     assert [bool(result["result"]) for result in results] == [True, False]
     assert {result["model_version"] for result in results} == {version}
+
+
+def test_its_servers_log_holds_no_signature_of_a_picture(
+    settings: Settings, picture_server: PictureServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = importlib.import_module("backend.plugin")
+    monkeypatch.setattr(module, "load_settings", lambda: settings)
+    module.shared_services.cache_clear()
+    logging.getLogger("httpx").setLevel(logging.NOTSET)
+    caplog.set_level(logging.DEBUG)
+    uri = f"{picture_server.url}/a.jpg?X-Amz-Signature=hidden"
+    picture_server.contents["/a.jpg?X-Amz-Signature=hidden"] = b"picture"
+    assert module.shared_services().pictures.fetch(uri, 1) == b"picture"
+    assert "hidden" not in caplog.text
+    module.shared_services.cache_clear()
 
 
 def test_its_events_queue_a_job(plugin: Any, services: Services) -> None:
