@@ -6,6 +6,7 @@ together, each with what to change.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +28,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+NO_HOST = re.compile(r"/|^[^:]*:\d*$|\*.|.\*")
 WEBHOOK_HEADER = "X-Anomaly-Secret"
 
 
@@ -106,6 +108,14 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if NO_HOST.search(host):
+                raise ValueError(f"{host!r} is no host: name it alone, as in images.example, for all ports and schemes")
+        return tuple(host.lower() for host in value)
 
     @field_validator("label_studio_url")
     @classmethod

@@ -96,6 +96,9 @@ def test_settings_that_do_not_go_together_are_named_with_all_others(monkeypatch:
         ("MEDIA_ALLOW_PRIVATE", "perhaps", "must be true or false"),
         ("TOLERANCE", "none", "must be 'strict', 'usual' or 'tolerant'"),
         ("QUEUE_URL", "amqp://x", "must be empty"),
+        ("MEDIA_HOSTS", "a.example, minio:9000", "'minio:9000' is no host: name it alone"),
+        ("MEDIA_HOSTS", "https://a.example", "'https://a.example' is no host: name it alone"),
+        ("MEDIA_HOSTS", "*.a.example", "'*.a.example' is no host: name it alone"),
     ],
 )
 def test_faults_are_told_in_plain_words(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +106,11 @@ def test_faults_are_told_in_plain_words(name: str, value: str, told: str, monkey
     with pytest.raises(SettingsInvalid) as refusal:
         load_settings()
     assert f"  {name}={value!r}: {told}" in str(refusal.value)
+
+
+def test_hosts_are_known_however_their_case_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIA_HOSTS", "Bucket.S3.Example, fd00::1, *")
+    assert load_settings().media_hosts == ("bucket.s3.example", "fd00::1", "*")
 
 
 def test_costs_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
