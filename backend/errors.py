@@ -20,7 +20,10 @@ class StudioUnreachable(BackendError):
 
 
 class StudioRefused(BackendError):
-    """Label Studio answered with an error, or not as Label Studio does. status: the answer's own."""
+    """Label Studio answered with an error, or not as Label Studio does.
+
+    status: the answer's own, but 502 where a stranger's page says 404.
+    """
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

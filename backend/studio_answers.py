@@ -8,6 +8,8 @@ import httpx
 
 from backend.errors import StudioRefused
 
+NOT_FOUND = 404
+BAD_GATEWAY = 502
 REFRESH = "/api/token/refresh"
 NO_LEGACY_TOKENS = (
     "the organisation does not allow legacy tokens. Create a personal access token under Account & Settings, Personal"
@@ -28,6 +30,8 @@ def content_of(response: httpx.Response, method: str, path: str) -> Any:
         raise StudioRefused(
             f"Label Studio refuses {method} {path} ({response.status_code}): {_help(response)}", response.status_code
         )
+    if response.status_code == NOT_FOUND and response.content and not _is_json(response):
+        raise StudioRefused(_strange(response), BAD_GATEWAY)  # it says nothing of what Label Studio has
     if response.is_error:
         raise StudioRefused(
             f"Label Studio answered {response.status_code} to {method} {path}: {response.text[:300]}",
@@ -41,8 +45,20 @@ def content_of(response: httpx.Response, method: str, path: str) -> Any:
 
 def stranger(response: httpx.Response) -> StudioRefused:
     """What to raise where something else than Label Studio answers."""
+    return StudioRefused(_strange(response), response.status_code)
+
+
+def _strange(response: httpx.Response) -> str:
     plain = response.url.copy_with(query=None)
-    return StudioRefused(f"{plain} answers, but not as Label Studio does: check LABEL_STUDIO_URL", response.status_code)
+    return f"{plain} answers, but not as Label Studio does: check LABEL_STUDIO_URL"
+
+
+def _is_json(response: httpx.Response) -> bool:
+    try:
+        response.json()
+    except ValueError:
+        return False
+    return True
 
 
 def _elsewhere(target: httpx.URL, path: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from backend.errors import StudioRefused
@@ -16,6 +18,24 @@ def test_a_prediction_that_is_gone_already_counts_as_deleted(picture_server: Pic
     picture_server.statuses["/api/predictions/71/"] = 403
     with pytest.raises(StudioRefused):
         studio.delete_prediction(71)
+
+
+@pytest.mark.parametrize("page", [b"<html>Nothing is here</html>", b"default backend - 404"])
+def test_a_page_of_a_proxys_does_not_mean_that_a_project_is_gone(
+    picture_server: PictureServer, monkeypatch: pytest.MonkeyPatch, page: bytes
+) -> None:
+    """As it is where LABEL_STUDIO_URL lacks the path that Label Studio is below, or nothing stands behind the proxy."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    path = f"/api/projects/{PROJECT}"
+    picture_server.statuses[path] = 404
+    picture_server.contents[path] = page
+    with pytest.raises(StudioRefused, match="not as Label Studio does: check LABEL_STUDIO_URL") as refusal:
+        Studio(picture_server.url, "").project(PROJECT)
+    assert refusal.value.status == 502
+    picture_server.contents[path] = b'{"status_code": 404, "detail": "No Project matches the given query."}'
+    with pytest.raises(StudioRefused, match="sees no such project") as refusal:
+        Studio(picture_server.url, "").project(PROJECT)
+    assert refusal.value.status == 404
 
 
 def test_tasks_that_are_deleted_between_their_count_and_their_page_are_none(
