@@ -38,8 +38,11 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], Arrays]:
         meta = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
     except (SafetensorError, KeyError, ValueError, struct.error) as error:
         raise ArtifactInvalid(f"not a saved model, or a damaged one: {error}; train it again") from error
-    if not isinstance(meta, dict) or meta.get("format") not in READABLE:
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found in READABLE:
+        return meta, arrays
+    if isinstance(found, int) and found > max(READABLE):
         raise ArtifactInvalid(
-            "the model was saved by another release of label-studio-anomaly: update, or train it again"
+            "the model was saved by a newer release of label-studio-anomaly: update it, or train the model again"
         )
-    return meta, arrays
+    raise ArtifactInvalid("the model was saved by an earlier release of label-studio-anomaly: train it again")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from pathlib import Path
 
@@ -102,6 +103,12 @@ def test_files_of_other_programs_are_refused(header: dict[str, str] | None) -> N
     "header",
     ["{}", "[]", "null", "3", '{"format": 0}', '{"format": 1}', '{"format": 2}', '{"format": "2"}', '{"format": "3"}'],
 )
-def test_files_of_other_releases_are_refused(header: str) -> None:
-    with pytest.raises(ArtifactInvalid, match="another release"):
+def test_files_of_earlier_releases_are_refused(header: str) -> None:
+    with pytest.raises(ArtifactInvalid, match="earlier release of label-studio-anomaly: train it again"):
+        artifact.from_bytes(save(ARRAYS, {artifact.KEY: header}))
+
+
+def test_a_file_of_a_newer_release_asks_for_that_release() -> None:
+    header = json.dumps({"format": artifact.FORMAT + 1})
+    with pytest.raises(ArtifactInvalid, match="newer release of label-studio-anomaly: update it"):
         artifact.from_bytes(save(ARRAYS, {artifact.KEY: header}))

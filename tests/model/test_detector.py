@@ -282,7 +282,7 @@ def test_foreign_files_are_refused(content: bytes) -> None:
 def test_a_file_of_a_newer_release_is_refused(textures: AnomalyDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifact, "FORMAT", 999)
     newer = textures.to_bytes()
-    with pytest.raises(ArtifactInvalid, match="another release"):
+    with pytest.raises(ArtifactInvalid, match="newer release"):
         AnomalyDetector.from_bytes(newer)
 
 
