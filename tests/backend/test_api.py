@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from backend.app import create_app
 from backend.labels import EXAMPLE_CONFIG
 from backend.services import Services
+from model import artifact
 from tests.conftest import PROJECT, PictureServer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,6 +66,20 @@ def test_versions_and_who_put_them_in_charge(client: TestClient, promote: Callab
     assert found["in_charge"] == "normal-10-fixture"
     assert {version["name"] for version in found["versions"]} == {"newer", "normal-10-fixture"}
     assert found["promotions"][-1]["reason"] == "put in charge by hand"
+
+
+def test_a_version_that_cannot_be_read_is_not_put_in_charge(
+    client: TestClient, services: Services, promote: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact, "FORMAT", artifact.FORMAT - 1)
+        old = promote(name="old")
+    new = promote(name="new")
+    answer = client.post(f"/api/projects/{PROJECT}/promote", json={"version": old}, headers=MEANT)
+    assert answer.status_code == 400
+    assert "earlier release" in answer.json()["error"]
+    assert services.registry.current(PROJECT) == new
+    assert not services.registry.is_passed_over(PROJECT, new)
 
 
 def test_everything_is_described(client: TestClient) -> None:
