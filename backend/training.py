@@ -96,7 +96,8 @@ class Trainer:
         if current is None:
             self._board.post(project_id, suggested=still_open(self._board.suggested(project_id), tasks, config))
         why = why_train(dataset, current, self._settings, wanted_recipe, force=force, chosen=chosen)
-        if why and (force or not self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))):
+        settled = current and self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))
+        if why and (force or not settled):
             log.info("project %s: training, because %s", project_id, why)
             current = self._train(project_id, dataset, open_places(tasks, config), wanted, current, why, check)
         elif current:

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from backend import configs
+from backend.actions import put_in_charge
 from backend.comparing import changes
 from backend.deciding import OPEN_TIME, SHIFT
 from backend.errors import AreaUnusable, PicturesUnreadable, StudioRefused
@@ -146,6 +147,23 @@ def test_a_model_that_does_worse_is_kept_but_neither_promoted_nor_trained_again(
     monkeypatch.setattr("backend.training.worse_on_test", lambda candidate, current: False)
     trainer.sync(PROJECT, force=True)
     assert services.registry.current(PROJECT) == outcome["version"]
+
+
+def test_a_version_that_people_passed_over_is_better_than_none(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    first = str(services.registry.current(PROJECT))
+    studio.label(7, "normal")
+    studio.label(8, "normal")
+    trainer.sync(PROJECT)
+    second = str(services.registry.current(PROJECT))
+    put_in_charge(PROJECT, first, services, "ada")
+    trainer.sync(PROJECT)
+    assert services.registry.current(PROJECT) == first
+    services.registry.store.remove(PROJECT, "versions", first, "model.safetensors")
+    trainer.sync(PROJECT)
+    assert services.registry.current(PROJECT) == second
 
 
 def test_the_rate_that_people_chose_survives_retraining(
