@@ -34,7 +34,7 @@ WORKER_SECONDS = 60.0
 """Workers tell every few seconds that they are there."""
 ENTRIES = (
     "abnormals advice area_task disputed error held_out last_training normals normals_needed pictures progress"
-    " suggested syncing tasks title training_normals updated_at without_image"
+    " suggested syncing tasks title training_normals unusable updated_at without_image"
 ).split()
 
 

@@ -30,8 +30,13 @@ def why_train(
     *,
     force: bool = False,
     chosen: Json | None = None,
+    unusable: str | None = None,
 ) -> str | None:
-    """Why a training is due, in words, or None. chosen: the last choice of a false-alarm rate, if there was one."""
+    """Why a training is due, in words, or None.
+
+    chosen: the last choice of a false-alarm rate, if there was one. unusable: the version in charge, where it
+    cannot be read.
+    """
     training = {image.task_id for image in dataset.training}
     if len(training) < settings.min_normals:
         return None
@@ -40,7 +45,8 @@ def why_train(
     if force:
         return "someone asked for it"
     if current is None:
-        return f"there are {len(training)} normal pictures and no model yet"
+        first = f"there are {len(training)} normal pictures and no model yet"
+        return f"{unusable} was lost or is of another release" if unusable else first
     if current.recipe != wanted_recipe:
         return "the settings of the model or the area to look at changed"
     if training & set(current.unread_tasks):

@@ -27,6 +27,8 @@ def project_status(project_id: int, parts: Services) -> Json:
         fault = NO_WORKER[settings.embedded] if board.lacks_worker(project_id) else None
     except QueueUnreachable as error:
         news, problems, pending, fault = {}, [], False, str(error)
+    if news.get("unusable") == name:
+        version = None
     without_image = news.get("without_image", [])
     needed = news.get("normals_needed", 0 if name else settings.min_normals)
     told = fault or news.get("error")
@@ -82,6 +84,8 @@ def _message(
     if version is None:
         if name and needed == 0:
             return f"{name} was lost or is of another release; it is about to be trained again from the labels."
+        if name:
+            return f"{name} was lost or is of another release. {_to_tag(needed, news, 'a new model')}"
         if needed == 0:
             return "Enough pictures are tagged normal; the training is about to start."
         return _to_tag(needed, news, "the first model")

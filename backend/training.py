@@ -89,13 +89,15 @@ class Trainer:
         self._post_counts(project_id, dataset, len(tasks), drawn)
         self._board.keep_problems(project_id, {task["id"]: image_uri(task, config) or "" for task in tasks})
         current = self._current(project_id)
+        unusable = None if current else self._registry.current(project_id)
+        self._board.post(project_id, unusable=unusable)
         wanted = detector_config(self._settings, self._registry.alarm_rate(project_id), drawn)
         wanted_recipe = recipe(wanted, self._pictures)
         dataset = replace(dataset, unread=self._still_unread(project_id, dataset, current, wanted))
         chosen = next(reversed(self._registry.rules(project_id)), None)
         if current is None:
             self._board.post(project_id, suggested=still_open(self._board.suggested(project_id), tasks, config))
-        why = why_train(dataset, current, self._settings, wanted_recipe, force=force, chosen=chosen)
+        why = why_train(dataset, current, self._settings, wanted_recipe, force=force, chosen=chosen, unusable=unusable)
         settled = current and self._registry.is_passed_over(project_id, version_name(dataset, wanted_recipe))
         if why and (force or not settled):
             log.info("project %s: training, because %s", project_id, why)

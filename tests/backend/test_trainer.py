@@ -166,6 +166,28 @@ def test_a_version_that_people_passed_over_is_better_than_none(
     assert services.registry.current(PROJECT) == second
 
 
+def test_a_model_that_cannot_be_read_is_not_told_to_be_in_charge(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    name = str(services.registry.current(PROJECT))
+    services.registry.store.write(b"damaged", PROJECT, "versions", name, "model.safetensors")
+    studio.delete(5, 6)
+    studio.wait_with(8)
+    trainer.sync(PROJECT)
+    services.jobs.board.post(PROJECT, progress=None)  # as the job does at its end
+    status = project_status(PROJECT, services)
+    assert (status["state"], status["model_version"]) == ("waiting", name)
+    assert status["message"] == (
+        f"{name} was lost or is of another release. Tag 1 more picture as normal to get a new model."
+    )
+    studio.label(7, "normal")
+    trainer.sync(PROJECT)
+    services.jobs.board.post(PROJECT, progress=None)
+    assert project_status(PROJECT, services)["state"] == "ready"
+    assert services.registry.promotions(PROJECT)[-1]["reason"] == f"{name} was lost or is of another release"
+
+
 def test_the_rate_that_people_chose_survives_retraining(
     trainer: Trainer, studio: FakeStudio, services: Services
 ) -> None:

@@ -50,6 +50,11 @@ def test_the_first_model_waits_for_a_few_normals(settings: Settings, count: int,
     assert bool(why_train(normals(count), None, settings, "r")) is due
 
 
+def test_a_model_that_was_lost_is_not_called_the_first(settings: Settings) -> None:
+    told = why_train(normals(8), None, settings, "r", unusable="normal-8-c0ffee00")
+    assert told == "normal-8-c0ffee00 was lost or is of another release"
+
+
 def test_nothing_new_needs_no_training(settings: Settings) -> None:
     assert why_train(normals(10), trained_on(normals(10)), settings, "r") is None
 
