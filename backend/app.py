@@ -148,7 +148,8 @@ def predict(body: PredictRequest, parts: Parts) -> Json:
     """One result for each task, in order."""
     project_id = _project_of(body)
     with parts.measures.timed():
-        answer = parts.predictor.predict(project_id, body.tasks, body.label_config or "")
+        created = creation_time(body.project)
+        answer = parts.predictor.predict(project_id, body.tasks, body.label_config or "", created)
     _count(project_id, answer, parts)
     return {"results": answer.results}
 

@@ -16,7 +16,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from backend.logs import hush_libraries
 from backend.naming import UNTRAINED
 from backend.predicting import empty_result
-from backend.project_ids import project_number
+from backend.project_ids import creation_time, project_number
 from backend.services import Services, build_services
 from backend.settings import load_settings
 
@@ -44,7 +44,7 @@ class AnomalyModel(LabelStudioMLBase):  # type: ignore[misc]
         if project_id is None:
             return [empty_result(UNTRAINED, "the request names no project") for _ in tasks]
         config = _asked().get("label_config") or self.label_config or ""
-        return parts.predictor.predict(project_id, tasks, config).results
+        return parts.predictor.predict(project_id, tasks, config, _created()).results
 
     def fit(self, *args: Any, event: str | None = None, data: Json | None = None, **kwargs: Any) -> Json:
         """Queues a job for the project; version 2 passes event and data by position, 1.0.9 by name."""
@@ -90,12 +90,17 @@ if hasattr(label_studio_ml, "LabelStudioMLManager"):  # only 1.0.9 has one
 
 def version_of(project_id: int | None) -> str:
     """The version in charge of a project. One that is new is looked at soon."""
-    return UNTRAINED if project_id is None else shared_services().predictor.connect(project_id)
+    return UNTRAINED if project_id is None else shared_services().predictor.connect(project_id, _created())
 
 
 def _asked() -> Json:
     """The request's content: 1.0.9 hands its model neither the project nor that project's labelling config."""
     return (request.get_json(silent=True) or {}) if has_request_context() else {}
+
+
+def _created() -> int | None:
+    """When the project was created that the request is about, where that is told."""
+    return creation_time(_asked().get("project"))
 
 
 def _project_of(tasks: list[Json]) -> int | None:

@@ -57,22 +57,23 @@ class Predictor:
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_WAITING)
 
-    def version(self, project_id: int) -> str:
-        """The promoted version's name, or UNTRAINED."""
-        return self._registry.current(project_id) or UNTRAINED
+    def version(self, project_id: int, created: int | None = None) -> str:
+        """The promoted version's name, or UNTRAINED.
+
+        created: when the project was, in seconds since 1970. The model of another that had the id before says nothing
+        of this one's pictures.
+        """
+        return self._in_charge(project_id, created) or UNTRAINED
 
     def connect(self, project_id: int, created: int | None = None) -> str:
-        """Likewise, and a project that is new, or has this backend again, is looked at soon.
-
-        created: when it was, in seconds since 1970.
-        """
+        """Likewise, and a project that is new, or has this backend again, is looked at soon."""
         known = self._registry.project(project_id)
         if not known or known.get("removed") or is_another(known, created):
             self._registry.remember(project_id)
             self._jobs.hint_sync(project_id)
-        return self.version(project_id)
+        return self.version(project_id, created)
 
-    def predict(self, project_id: int, tasks: Sequence[Any], label_config: str) -> Answer:
+    def predict(self, project_id: int, tasks: Sequence[Any], label_config: str, created: int | None = None) -> Answer:
         """Exactly one result for each task. Raises Overloaded.
 
         A task without a model, a readable picture, a labelling config that fits or time left gets an empty result
@@ -82,10 +83,10 @@ class Predictor:
             config = self._settings.label_config(label_config)
         except LabelConfigUnusable as error:
             log.warning("project %s: %s", project_id, error)
-            version = self.version(project_id)
+            version = self.version(project_id, created)
             return Answer([empty_result(version, str(error)) for _ in tasks])
         try:
-            answer = self._queued(project_id, tasks, config)
+            answer = self._queued(project_id, self._in_charge(project_id, created), tasks, config)
         except Overloaded:
             self._jobs.hint_sync(project_id)
             raise
@@ -94,8 +95,11 @@ class Predictor:
             self._jobs.hint_sync(project_id, more_follows=answer.usable)
         return answer
 
-    def _queued(self, project_id: int, tasks: Sequence[Any], config: LabelConfig) -> Answer:
-        version = self._registry.current(project_id)
+    def _in_charge(self, project_id: int, created: int | None) -> str | None:
+        known = self._registry.project(project_id)
+        return None if is_another(known, created) else self._registry.current(project_id)
+
+    def _queued(self, project_id: int, version: str | None, tasks: Sequence[Any], config: LabelConfig) -> Answer:
         if version is None:
             return Answer([empty_result(UNTRAINED, "there is no model yet") for _ in tasks])
         if not self._places.acquire(blocking=False):

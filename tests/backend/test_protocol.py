@@ -111,6 +111,22 @@ def test_opening_a_project_for_the_first_time_asks_for_its_labels(client: TestCl
     assert client.get("/api/projects/7").json()["normals_needed"] == 5
 
 
+def test_a_project_that_has_the_id_of_another_gets_none_of_its_verdicts(
+    client: TestClient, services: Services, promote: Callable[..., str], photographed: None
+) -> None:
+    version = promote()
+    services.registry.note(PROJECT, created=1795480240)
+
+    def told(created: int) -> tuple[str, str, bool]:
+        project = {"project": f"{PROJECT}.{created}"}
+        version = client.post("/setup", json=project | {"schema": EXAMPLE_CONFIG}).json()["model_version"]
+        result = client.post("/predict", json=PREDICTS[0]["request"] | project).json()["results"][0]
+        return version, result["model_version"], bool(result["result"])
+
+    assert told(1795480240) == (version, version, True)
+    assert told(1795480241) == (UNTRAINED, UNTRAINED, False)
+
+
 def test_a_config_that_does_not_fit_is_refused_with_one_that_does(client: TestClient) -> None:
     answer = client.post("/setup", json={"project": "7", "schema": "<View><Text name='t' value='$t'/></View>"})
     assert answer.status_code == 422
