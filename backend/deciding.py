@@ -87,13 +87,14 @@ def needs_prediction(task: Task, config: LabelConfig, version: str) -> bool:
     return not (ours_of(task) if is_judged(task) else _valid(task, config, version))
 
 
-def superseded(task: Task, config: LabelConfig, version: str, now: datetime) -> list[Json]:
+def superseded(task: Task, config: LabelConfig, version: str, now: datetime, since: datetime) -> list[Json]:
     """Our predictions that one of `version` has replaced for so long that nobody is shown them any more.
 
-    What had been predicted before somebody judged the task is evidence and stays.
+    What had been predicted before somebody judged the task is evidence and stays. since: when `version` was put in
+    charge; after a rollback its predictions are older than that.
     """
     newest, others = _newest_and_others(task, config, version)
-    return others if newest and others and _age(newest, now) >= OPEN_TIME else []
+    return others if newest and others and min(_age(newest, now), now - since) >= OPEN_TIME else []
 
 
 def outlived(task: Task, config: LabelConfig, version: str, now: datetime) -> list[Json]:

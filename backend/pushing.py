@@ -59,15 +59,22 @@ def _of_tasks_that_are_there(studio: Studio, project_id: int, predictions: Seque
 
 
 def tidy(
-    studio: Studio, project_id: int, tasks: Sequence[Task], config: LabelConfig, version: str, now: datetime
+    studio: Studio,
+    project_id: int,
+    tasks: Sequence[Task],
+    config: LabelConfig,
+    version: str,
+    *,
+    now: datetime,
+    since: datetime,
 ) -> dict[int, list[Json]]:
-    """Deletes superseded predictions; by task, those that are left.
+    """Deletes superseded predictions; by task, those that are left. since: when `version` was put in charge.
 
     Those of many tasks at once, of which the one that counts is stored anew; one by one beside other models', where
     people may have one of those open that are left, and where an annotation may have begun from one.
     """
     outdated = {task["id"]: outlived(task, config, version, now) for task in tasks}
-    old = {task["id"]: outdated[task["id"]] or superseded(task, config, version, now) for task in tasks}
+    old = {task["id"]: outdated[task["id"]] or superseded(task, config, version, now, since) for task in tasks}
     left = {
         task["id"]: [row for row in task["predictions"] if row not in old[task["id"]]]
         for task in tasks

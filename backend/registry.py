@@ -192,6 +192,10 @@ class Registry:
         version = self._pointer(project_id)["version"]
         return None if version is None else str(version)
 
+    def in_charge_since(self, project_id: int) -> datetime:
+        """When the promoted version was put in charge."""
+        return datetime.fromisoformat(self._pointer(project_id)["promoted_at"])
+
     def in_charge(self, project_id: int) -> ModelVersion | None:
         """The promoted version; None also where it was lost or is of an older release, and is to be trained again."""
         name = self.current(project_id)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from backend.advice import advice
@@ -111,7 +112,7 @@ class Trainer:
             return []
         check()
         self._connection.announce(project, backends, current.name)
-        return self._due(tasks, config, current.name)
+        return self._due(tasks, config, current)
 
     def backfill(
         self, project_id: int, version: str, task_ids: Sequence[int], *, check: Callable[[], None] = _always
@@ -137,7 +138,8 @@ class Trainer:
             push(self._studio, project_id, predictions)
             before = {task["id"]: task.get("predictions") or [] for task in tasks}
             pushed = {row["task"]: [*before[row["task"]], row | {"created_at": now()}] for row in predictions}
-            left = tidy(self._studio, project_id, found, config, version, self._now())
+            since = self._registry.in_charge_since(project_id)
+            left = tidy(self._studio, project_id, found, config, version, now=self._now(), since=since)
             self._snapshots.note_predictions(project_id, self._cut(config), pushed | left)
 
     def look_again(self, project_id: int) -> None:
@@ -179,11 +181,12 @@ class Trainer:
                 suggested = representative(places, dataset, self._pictures, wanted)
         self._board.post(project_id, suggested=suggested)
 
-    def _due(self, tasks: Sequence[Task], config: LabelConfig, version: str) -> list[int]:
+    def _due(self, tasks: Sequence[Task], config: LabelConfig, current: ModelVersion) -> list[int]:
         """The tasks that lack a prediction, first those that have none yet, and those whose older ones can go."""
+        version, at = current.name, self._now()
         lacking = [task for task in tasks if needs_prediction(task, config, version)]
-        at = self._now()
-        can_go = superseded if is_calm(tasks, at) else outlived
+        since = self._registry.in_charge_since(current.project_id)
+        can_go = partial(superseded, since=since) if is_calm(tasks, at) else outlived
         can_wait = [task for task in tasks if can_go(task, config, version, at)]
         return [task["id"] for task in sorted(lacking, key=lambda task: bool(ours_of(task))) + can_wait]
 

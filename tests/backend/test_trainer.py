@@ -432,11 +432,18 @@ def test_predictions_of_other_models_and_of_judged_tasks_are_left_alone(
 
 
 def in_charge(services: Services, studio: FakeStudio) -> dict[str, Any]:
-    """What a prediction of the version in charge holds, made for the labelling config as it is."""
+    """What a prediction of the version in charge holds, made for the labelling config as it is; for long in charge."""
+    in_charge_since(services, datetime.now(UTC) - 3 * SHIFT)
     filled = services.settings.label_config(studio.label_config).verdict_id
     version = str(services.registry.current(PROJECT))
     verdict = {"id": filled, "from_name": "verdict", "value": {"choices": ["normal"]}}
     return {"model_version": version, "score": 0.2, "result": [verdict]}
+
+
+def in_charge_since(services: Services, time: datetime) -> None:
+    store = services.registry.store
+    pointer = store.read_json(PROJECT, "current.json") or {}
+    store.write_json(pointer | {"promoted_at": time.isoformat()}, PROJECT, "current.json")
 
 
 def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
@@ -455,6 +462,27 @@ def test_what_a_new_version_replaced_is_deleted_once_nobody_can_have_it_open(
     assert studio.deleted == [90]
     studio.labelled[0]["annotations"][0]["updated_at"] = at.isoformat()  # somebody is at work
     assert trainer.sync(PROJECT) == []
+
+
+def test_what_a_rollback_replaced_is_kept_while_somebody_may_have_it_open(
+    trainer: Trainer, studio: FakeStudio, services: Services
+) -> None:
+    trainer.sync(PROJECT)
+    first, at = in_charge(services, studio), datetime.now(UTC)
+    studio.label(7, "normal")
+    studio.label(8, "normal")
+    trainer.sync(PROJECT)
+    second = in_charge(services, studio)
+    studio.wait_replaced(9, [at - timedelta(days=1), at - timedelta(hours=1)], second)
+    studio.labelled[-1]["predictions"][0] |= first
+    put_in_charge(PROJECT, first["model_version"], services, "ada")
+    assert trainer.sync(PROJECT) == []
+    trainer.backfill(PROJECT, first["model_version"], [9])
+    assert studio.emptied == []
+    in_charge_since(services, at - OPEN_TIME)
+    assert trainer.sync(PROJECT) == [9]
+    trainer.backfill(PROJECT, first["model_version"], [9])
+    assert studio.imported == [{"task": 9} | first]
 
 
 def test_what_has_no_prediction_yet_is_due_before_what_has_an_old_one(trainer: Trainer, studio: FakeStudio) -> None:

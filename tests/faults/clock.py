@@ -24,5 +24,5 @@ def follow(file: Path) -> None:
         return datetime.fromtimestamp(told(), UTC)
 
     time.time = told
-    registry.datetime = SimpleNamespace(now=now)  # type: ignore[assignment, misc]
+    registry.datetime = SimpleNamespace(now=now, fromisoformat=datetime.fromisoformat)  # type: ignore[assignment, misc]
     huey.utils.utcnow = huey.api.utcnow = lambda: now().replace(tzinfo=None)

@@ -166,6 +166,10 @@ class Server:
         """The versions that were put in charge, the oldest first."""
         return [row["version"] for row in self.api.get(f"/api/projects/{PROJECT}/versions").json()["promotions"]]
 
+    def roll_back(self, version: str) -> None:
+        path = f"/api/projects/{PROJECT}/promote"
+        self.api.post(path, json={"version": version}, headers={"X-Requested-By": "a test"}).raise_for_status()
+
     def status(self) -> Json:
         found: Json = self.api.get(f"/api/projects/{PROJECT}").json()
         return found

@@ -122,6 +122,29 @@ def test_workers_die_while_a_version_replaces_another(fleet: Fleet, studio: Fake
     assert server.promotions() == [first, second]
 
 
+def test_people_roll_back_while_the_new_versions_predictions_are_pushed(fleet: Fleet, studio: FakeLabelStudio) -> None:
+    server = fleet.server()
+    fleet.worker()
+    first = fleet.settle(server)
+    for task_id in (7, 8):
+        studio.label(task_id, "normal")
+    with studio.holding("POST /api/projects/4/import") as pushing:
+        server.hook()
+        pushing.wait()
+        second = server.version()
+        assert second != first
+        server.roll_back(first)
+        assert server.version() == first
+        studio.add(19, studio.pictures["/data/upload/18.jpg"])
+        server.hook("TASKS_CREATED")
+    assert fleet.settle(server) == first
+    assert studio.versions()[-1] == [first]
+    assert [first, second] in studio.versions()  # people may have these tasks open
+    assert studio.versions().count([first, second]) <= 4  # no more than the block that was on its way
+    assert server.promotions() == [first, second, first]
+    assert studio.backends[0]["title"] == first
+
+
 def test_a_server_is_killed_after_it_has_taken_an_event(fleet: Fleet, studio: FakeLabelStudio) -> None:
     server, other = fleet.server(), fleet.server()
     assert server.version() == UNTRAINED
