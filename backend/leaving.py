@@ -27,7 +27,8 @@ def find_project(
 
     That is done at once where there is no model, since strangers may have made the id up, otherwise after
     `forget_days`. known: what the registry knows of it. Raises StudioRefused, in words that say until when its models
-    are kept. Of another project that had the id before, the models are set aside for as long.
+    are kept. Of another project that had the id before, the models are set aside for as long; when it is back, so are
+    they.
     """
     try:
         project = studio.project(project_id)
@@ -56,7 +57,10 @@ def find_project(
     created = int(datetime.fromisoformat(created_at).timestamp()) if created_at else None
     if created and is_another(known, created):
         _set_aside(registry, project_id, known, created, forget_days)
-        return project
+        known = registry.project(project_id)
+    if created and str(created) in known.get("set_aside", {}):
+        _bring_back(registry, project_id, known, created)
+        known = registry.project(project_id)
     _forget_earlier(registry, project_id, known, forget_days)
     if created and "created" not in known:
         registry.note(project_id, created=created)
@@ -78,6 +82,13 @@ def _set_aside(registry: Registry, project_id: int, known: Json, created: int, f
         " MODEL_DIR, in %s/%s/%s, for %g days",
         *(project_id, project_id, EARLIER, before, forget_days),
     )
+
+
+def _bring_back(registry: Registry, project_id: int, known: Json, created: int) -> None:
+    registry.bring_back(project_id, created)
+    aside = {before: since for before, since in known["set_aside"].items() if before != str(created)}
+    registry.note(project_id, set_aside=aside)
+    log.warning("project %s: a project whose models were set aside is back, and so are they", project_id)
 
 
 def _forget_earlier(registry: Registry, project_id: int, known: Json, forget_days: float) -> None:

@@ -109,6 +109,13 @@ class Registry:
         for name in sorted(kept):  # current.json first: nothing is in charge from then on
             self.store.move(project_id, (name,), (EARLIER, str(created), name))
 
+    def bring_back(self, project_id: int, created: int) -> None:
+        """The inverse of set_aside, where nothing is in charge."""
+        aside = (EARLIER, str(created))
+        for name in sorted(self.store.names(project_id, *aside), reverse=True):  # current.json last
+            self.store.move(project_id, (*aside, name), (name,))
+        self.forget_earlier(project_id, created)
+
     def forget_earlier(self, project_id: int, created: int) -> None:
         """Deletes what was set aside."""
         self.store.remove(project_id, EARLIER, str(created))

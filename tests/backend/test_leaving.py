@@ -154,6 +154,29 @@ def test_a_project_that_has_the_id_of_another_does_not_inherit_its_models(
     assert not connected(studio, registry)  # its backend is known, and was removed
 
 
+def test_a_project_whose_label_studio_is_back_has_its_models_again(
+    studio: FakeStudio, registry: Registry, detector: AnomalyDetector, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = "2026-11-24T12:30:40Z", "2026-11-25T08:00:00Z"
+    studio.created_at = one
+    find(studio, registry, 30)
+    registry.save(make_version(), detector, {})
+    registry.promote(PROJECT, "v1", "first")
+    registry.set_alarm_rate(PROJECT, 0.2)
+    studio.created_at = other
+    find(studio, registry, 30)
+    registry.save(make_version(name="v2"), detector, {})
+    for created_at, name in ((one, "v1"), (other, "v2"), (one, "v1")):
+        studio.created_at = created_at
+        find(studio, registry, 30)
+        assert [version.name for version in registry.versions(PROJECT)] == [name]
+    assert "so are they" in caplog.text
+    assert (registry.current(PROJECT), registry.alarm_rate(PROJECT)) == ("v1", 0.2)
+    find(studio, registry, 0)  # what is in use is not deleted with what was set aside
+    assert registry.current(PROJECT) == "v1"
+    assert registry.store.names(PROJECT, "earlier") == []
+
+
 def test_models_set_aside_are_kept_for_some_days(
     studio: FakeStudio, registry: Registry, detector: AnomalyDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
