@@ -54,6 +54,7 @@ class Jobs:
         self.leases = Leases(None if settings.embedded else self.queue.storage.conn)
         self._failures = Failures(self.queue, self.board)
         self._missed = True
+        self._refused = False
         self._outage = Outage("the job queue")
         self._sync_task = self.queue.task(name="sync", priority=SYNC_PRIORITY)(self._sync)
         self._backfill_task = self.queue.task(name="backfill", priority=BACKFILL_PRIORITY)(self._backfill)
@@ -77,7 +78,9 @@ class Jobs:
                 self.queue.put(_touched_key(project_id), asked_at)
             if self._is_first(project_id, asked_at):
                 self._sync_task.schedule(args=(project_id,), delay=0 if force else self._settings.debounce_seconds)
+            self._refused = False
         except FAULTS as error:
+            self._refused = True
             raise QueueUnreachable(f"the job queue cannot be reached: {error}") from error
 
     def hint_sync(self, project_id: int, *, more_follows: bool = True) -> None:
@@ -98,9 +101,16 @@ class Jobs:
             self.queue.put(key, asked_at)
         return lost
 
+    def check(self) -> None:
+        """Raises QueueUnreachable while the queue takes nothing, this process having been refused last."""
+        self._refused = self._refused and self.waiting() is None
+        if self._refused:
+            raise QueueUnreachable(f"the job queue takes nothing: {remedy(self._settings)}")
+
     def waiting(self) -> int | None:
-        """How many jobs wait, those for later included; None when the queue does not answer."""
+        """How many jobs wait, those for later included; None when the queue does not answer, or takes nothing."""
         try:
+            self.queue.put("probe", True)  # one whose disk is full still answers
             return int(self.queue.pending_count() + self.queue.scheduled_count())
         except FAULTS:
             return None

@@ -58,7 +58,7 @@ class Measures:
 
 def _state(registry: Registry, queue_length: int | None) -> CollectorRegistry:
     found = CollectorRegistry()
-    up = Gauge("anomaly_queue_up", "Whether the job queue answers", registry=found)
+    up = Gauge("anomaly_queue_up", "Whether the job queue answers and takes jobs", registry=found)
     up.set(queue_length is not None)
     Gauge("anomaly_queue_jobs", "Jobs that wait", registry=found).set(queue_length or 0)
     versions = Gauge("anomaly_versions", "Model versions trained", ["project"], registry=found)

@@ -92,4 +92,6 @@ def open_queue(settings: Settings) -> Huey:
 
 def remedy(settings: Settings) -> str:
     """What to do where the queue cannot be reached."""
-    return "change DATA_DIR or its permissions" if settings.embedded else "start Redis or change QUEUE_URL"
+    return (
+        "make room, or change DATA_DIR or its permissions" if settings.embedded else "start Redis or change QUEUE_URL"
+    )

@@ -25,6 +25,7 @@ def project_status(project_id: int, parts: Services) -> Json:
     try:
         news, problems, pending = board.news(project_id), board.problems(project_id), board.is_pending(project_id)
         fault = NO_WORKER[settings.embedded] if board.lacks_worker(project_id) else None
+        parts.jobs.check()
     except QueueUnreachable as error:
         news, problems, pending, fault = {}, [], False, str(error)
     if news.get("unusable") == name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,28 @@ def test_prometheus_reads_what_happened(
     assert f'anomaly_confirmed{{{project},verdict="normal"}} 12.0' in lines
     assert f"anomaly_unusable_pictures{{{project}}} 1.0" in lines
     assert f"anomaly_last_training_timestamp_seconds{{{project}}} 1.7672256e+09" in lines
+
+
+def test_a_queue_that_answers_and_takes_nothing_is_told_while_that_is_so(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}}
+
+    def told() -> tuple[int, str, bool]:
+        webhook = client.post("/webhook", json=event).status_code
+        up = "anomaly_queue_up 1.0" in client.get("/metrics").text
+        return webhook, client.get(f"/api/projects/{PROJECT}").json()["state"], up
+
+    def full(*content: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services.jobs.queue, "put", full)
+        assert told() == (503, "error", False)
+        message = client.get(f"/api/projects/{PROJECT}").json()["message"]
+        assert message == "the job queue takes nothing: make room, or change DATA_DIR or its permissions"
+    assert client.get(f"/api/projects/{PROJECT}").json()["state"] == "ready"
+    assert told() == (200, "ready", True)
 
 
 def test_versions_are_counted_without_reading_them(
