@@ -45,6 +45,8 @@ class Board:
         self._queue = queue
         self._told: dict[int, tuple[str, float]] = {}
         self._broken = Broken()
+        self._worker: float | None = None  # the last sign of one, by its own clock
+        self._changed_at: float | None = None  # when another was found than before, by our monotonic clock
 
     def news(self, project_id: int) -> Json:
         """Everything known of a project. Raises QueueUnreachable."""
@@ -65,9 +67,18 @@ class Board:
         self._queue.put(WORKER, time.time())
 
     def lacks_worker(self, project_id: int) -> bool:
-        """Whether work waits, and no worker has been seen since it was asked for. Raises QueueUnreachable."""
-        asked, seen = self._read(waiting_key(project_id)), self._read(WORKER) or 0.0
-        return asked is not None and all(abs(time.time() - at) > WORKER_SECONDS for at in (asked, seen))
+        """Whether work waits or was left, and no worker has been seen for long. Raises QueueUnreachable."""
+        asked, syncing = self._read(waiting_key(project_id)), self._read(_news_key(project_id, "syncing"))
+        waits = asked is not None and abs(time.time() - asked) > WORKER_SECONDS
+        return self._no_worker() and bool(waits or syncing)
+
+    def _no_worker(self) -> bool:
+        """Whether a worker's last sign is old, and the same for long: its clock may differ from ours."""
+        before, self._worker = self._worker, self._read(WORKER) or 0.0
+        if before not in (None, self._worker):
+            self._changed_at = time.monotonic()
+        is_new = self._changed_at is not None and time.monotonic() - self._changed_at <= WORKER_SECONDS
+        return abs(time.time() - self._worker) > WORKER_SECONDS and not is_new
 
     def post(self, project_id: int, **news: Any) -> None:
         """Adds or replaces entries. Each has a place of its own, so that workers do not undo each other's news."""

@@ -28,6 +28,8 @@ def project_status(project_id: int, parts: Services) -> Json:
         parts.jobs.check()
     except QueueUnreachable as error:
         news, problems, pending, fault = {}, [], False, str(error)
+    if fault:
+        news = news | {"progress": None}  # nobody goes on with it
     if news.get("unusable") == name:
         version = None
     without_image = news.get("without_image", [])

@@ -266,6 +266,33 @@ def test_work_that_waits_for_want_of_a_worker_is_told(services: Services, monkey
     assert told(125) == ("waiting", None)
 
 
+def test_a_worker_whose_clock_differs_is_not_called_missing(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sees_one_at(later: float) -> bool:
+        """A worker has just told that it is there, by its own clock."""
+        monkeypatch.setattr("backend.board.time.time", lambda: at + later - 3600)
+        services.jobs.board.note_worker()
+        monkeypatch.setattr("backend.board.time.time", lambda: at + later)
+        return project_status(PROJECT, services)["error"] is None
+
+    at = time.time()
+    services.jobs.request_sync(PROJECT)
+    assert [sees_one_at(later) for later in (0, 70, 140)] == [True, True, True]
+    monkeypatch.setattr("backend.board.WORKER_SECONDS", -1.0)
+    assert "has not been seen" in str(project_status(PROJECT, services)["error"])  # its sign is the same as before
+
+
+def test_a_training_whose_worker_is_gone_is_told(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.jobs.look_after()
+    services.jobs.board.post(PROJECT, syncing=True, progress={"phase": "evaluating", "done": 0, "total": 1})
+    assert project_status(PROJECT, services)["state"] == "training"
+    at = time.time()
+    monkeypatch.setattr("backend.board.time.time", lambda: at + 70)
+    status = project_status(PROJECT, services)
+    assert (status["state"], status["message"][:43]) == ("error", "The server's worker has not been seen for a")
+
+
 def test_the_status_says_what_to_do_next(services: Services, promote: Callable[..., str]) -> None:
     def message() -> str:
         return str(project_status(PROJECT, services)["message"])
