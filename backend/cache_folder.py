@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from backend.outages import Outage
+
 log = logging.getLogger(__name__)
 
 EMBEDDINGS = "embeddings"
@@ -26,6 +28,7 @@ class CacheFolder:
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
         self._max_bytes = max_bytes
+        self._outage = Outage("the cache")
         self._left = 0.0  # bytes to write before the next look
 
     def read(self, name: str) -> bytes | None:
@@ -49,8 +52,9 @@ class CacheFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(content)
             partial.replace(path)
+            self._outage.over()
         except OSError as error:
-            log.warning("the cache cannot be written: %s", error)
+            self._outage.tell(f"the cache cannot be written: {error}; make room, or check CACHE_DIR")
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
         self._left -= len(content)

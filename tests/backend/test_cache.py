@@ -51,11 +51,18 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert folder.read("embeddings/lite2/ab/1") == ENTRY
 
 
-def test_a_folder_that_cannot_be_written_costs_nothing_but_the_entry(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_costs_nothing_but_the_entry(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "embeddings").write_text("in the way")
     folder = CacheFolder(tmp_path, LIMIT)
-    folder.write("embeddings/lite2/ab/1", ENTRY)
+    for number in range(5):
+        folder.write(f"embeddings/lite2/ab/{number}", ENTRY)
     assert folder.read("embeddings/lite2/ab/1") is None
+    assert caplog.text.count("cannot be written") == 1  # however many pictures there are
+    (tmp_path / "embeddings").unlink()
+    folder.write("embeddings/lite2/ab/1", ENTRY)
+    assert folder.read("embeddings/lite2/ab/1") == ENTRY
 
 
 def test_thumbnails_are_kept_by_project_and_by_address(
