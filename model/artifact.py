@@ -17,8 +17,8 @@ from safetensors.numpy import load, save
 
 from model.errors import ArtifactInvalid
 
-FORMAT = 7
-READABLE = frozenset((7,))
+FORMAT = 8
+READABLE = frozenset((7, 8))
 KEY = "label-studio-anomaly"
 
 Arrays = dict[str, NDArray[Any]]

@@ -23,6 +23,7 @@ from model import acceleration
 from model.devices import find_device, precision_on
 from model.efficientnet_lite import EfficientNetLite
 from model.errors import BackboneUnavailable
+from model.specks import specks
 from model.strokes import strokes
 
 Rgb = tuple[float, float, float]
@@ -43,12 +44,14 @@ class LayerWeights(NamedTuple):
     kernel: width of the kernel by which remembered patches explain a new one, in typical squared distances between a
     normal patch and the nearest remembered one; 0 leaves it to the nearest alone. own: of the network's layers, how
     much of a patch is what the network says there, in [0, 1]; the rest is the mean over it and its neighbours.
+    power: of distances, once the typical normal picture's farthest is 1; above 1, what is farther stands out more.
     """
 
     score: float
     place: float
     kernel: float = 0.0
     own: float = 0.0
+    power: int = 1
 
 
 class PatchNetwork(nn.Module):
@@ -91,11 +94,30 @@ class PatchNetwork(nn.Module):
         return [layer.permute(0, 2, 3, 1) for layer in (*deep, strokes(colours, self.cell))]
 
 
+class FinePatchNetwork(nn.Module):
+    """As PatchNetwork, of pixels finer than the network wants them, with one more layer: the picture's `specks`.
+
+    patches: does what PatchNetwork does. cell: side in pixels of a patch of its last layer. detail: how many times as
+    fine the pixels are, a side.
+    """
+
+    def __init__(self, patches: Callable[[Tensor], list[Tensor]], cell: int, detail: int) -> None:
+        super().__init__()
+        self.patches = patches
+        self.cell = cell
+        self.detail = detail
+
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        colours = batch.permute(0, 3, 1, 2).float()
+        seen = F.avg_pool2d(colours, self.detail).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return [*self.patches(seen), specks(colours, self.detail * self.cell).permute(0, 2, 3, 1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A frozen network and how to feed it.
 
-    patches: does what PatchNetwork does.
+    patches: does what PatchNetwork does, or FinePatchNetwork.
     """
 
     patches: Callable[[Tensor], list[Tensor]]
@@ -116,11 +138,14 @@ class Backbone:
         return F.pad(batch, (0, 0, 0, 0, 0, 0, 0, length - len(batch)))
 
 
-def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto", accelerate: bool = True) -> Backbone:
+def load_backbone(
+    name: str, *, weights: Path | None = None, device: str = "auto", detail: int = 1, accelerate: bool = True
+) -> Backbone:
     """Makes the backbone `name` with its pretrained weights.
 
     weights: a local file to use instead of the published one. device: auto, cpu, cuda, cuda:1 ...
-    accelerate: whether OpenVINO may run it where that is faster.
+    detail: how many times as fine as the network wants them pictures come. accelerate: whether OpenVINO may run it
+    where that is faster.
     Raises BackboneUnavailable in one line when the name is unknown or the weights cannot be had, DeviceUnavailable when
     the device is not there.
     """
@@ -143,26 +168,26 @@ def load_backbone(name: str, *, weights: Path | None = None, device: str = "auto
     patches.eval().requires_grad_(False).to(target)
     fast = accelerate and target.type == "cpu" and recipe.accelerate and acceleration.is_available()
     runner = acceleration.OpenVinoNetwork(patches) if fast else patches
-    return Backbone(runner, target)
+    return Backbone(FinePatchNetwork(runner, recipe.cell, detail) if detail > 1 else runner, target)
 
 
 _sharing = threading.Lock()
 
 
-def shared_backbone(name: str, weights: Path | None, device: str) -> Backbone:
+def shared_backbone(name: str, weights: Path | None, device: str, detail: int) -> Backbone:
     """As `load_backbone`, one network for all who ask for the same: it takes about 100 MB and a second to compile.
 
     Thread-safe.
     """
     changed = weights.stat().st_mtime_ns if weights and weights.is_file() else 0
     with _sharing:
-        return _load_shared(name, weights, device, changed)
+        return _load_shared(name, weights, device, detail, changed)
 
 
 @lru_cache(maxsize=2)
-def _load_shared(name: str, weights: Path | None, device: str, changed: int) -> Backbone:
+def _load_shared(name: str, weights: Path | None, device: str, detail: int, changed: int) -> Backbone:
     """changed: when the weights file was."""
-    return load_backbone(name, weights=weights, device=device)
+    return load_backbone(name, weights=weights, device=device, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +307,7 @@ KERNEL = 0.3
 FINE, MIDDLE = LayerWeights(1.0, 1.0, own=1.0), LayerWeights(1.5, 0.35, KERNEL)
 DEEP = LayerWeights(1.0, 0.15, KERNEL, own=0.5)
 STROKES = LayerWeights(0.2, 0.15)
+SPECKS = LayerWeights(0.25, 0.25, power=3)
 
 
 def _lite(variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str) -> Recipe:

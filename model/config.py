@@ -8,6 +8,7 @@ from pathlib import Path
 
 from model.alterations import BY_PICTURES, ORIENTATIONS, TOLERANCES
 from model.area import Area
+from model.backbone import BACKBONES, SPECKS, LayerWeights
 from model.embedding import Embedder
 from model.images import MAX_PIXELS
 from model.tiling import AUTO, WHOLE, Grid, parse_tiles
@@ -73,6 +74,11 @@ class DetectorConfig:
     def grid(self) -> Grid:
         """How a picture is cut; before `auto` has chosen it is whole."""
         return WHOLE if self.tiles == AUTO else parse_tiles(self.tiles)
+
+    @property
+    def layer_weights(self) -> tuple[LayerWeights, ...]:
+        """How much each layer of a picture's embedding counts."""
+        return BACKBONES[self.backbone].weights + ((SPECKS,) if self.grid.detail > 1 else ())
 
     @property
     def area(self) -> Area:

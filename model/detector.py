@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from model.alterations import FIXED
-from model.backbone import BACKBONES
 from model.calibration import Calibration, suspects
 from model.config import DetectorConfig
 from model.copies import first_copies, same, seem_paired
@@ -299,7 +298,7 @@ class AnomalyDetector:
         one_way: bool,
         progress: Progress | None,
     ) -> tuple[PatchMemory, list[Maps]]:
-        weights = BACKBONES[self.config.backbone].weights
+        weights = self.config.layer_weights
         steps, total = count(1), len(weights) * len(embeddings)
         return measure(
             banks,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +40,8 @@ LAYOUT = 5
 class Embedding:
     """A picture as the detector sees it.
 
-    layers: its patch embeddings, float16 (h, w, C) for each layer of the network, its strokes last. width, height:
-    pixels of the upright picture.
+    layers: its patch embeddings, float16 (h, w, C) for each layer of the network, then its strokes and specks. width,
+    height: pixels of the upright picture.
     """
 
     layers: tuple[Tensor, ...]
@@ -50,8 +50,9 @@ class Embedding:
 
     @property
     def of_network(self) -> tuple[Tensor, ...]:
-        """The layers without the strokes."""
-        return self.layers[:-1]
+        """The layers without strokes and specks: each is coarser than the one before it."""
+        coarser = [above.shape[0] > below.shape[0] for above, below in pairwise(self.layers)]
+        return self.layers[: coarser.index(False) + 1]
 
     @property
     def look(self) -> Tensor:
@@ -103,7 +104,7 @@ class Embedder:
     def key(self) -> str:
         """Names everything that embeddings depend on besides the picture."""
         custom = f"-{fingerprint(self.weights)[:12]}" if self.weights else ""
-        tiles = f"-{self.grid}" if self.grid != WHOLE else ""
+        tiles = f"-{self.grid}-{self.grid.detail}" if self.grid != WHOLE else ""
         seen = hashlib.sha256(repr((self.area, self.area.frame)).encode()).hexdigest()[:12]
         area = "" if self.area.is_whole else f"-{seen}"
         return f"{self.backbone_name}-{self.image_size}-{LAYOUT}{tiles}{area}{custom}"
@@ -140,7 +141,7 @@ class Embedder:
     @cached_property
     def backbone(self) -> Backbone:
         """The network, one for all embedders of it. Raises BackboneUnavailable when its weights cannot be had."""
-        return shared_backbone(self.backbone_name, self.weights, self._device)
+        return shared_backbone(self.backbone_name, self.weights, self._device, self.grid.detail)
 
     def embed(self, sources: Iterable[ImageSource]) -> Iterator[Embedding | ImageUnreadable]:
         """One embedding, or the reason why there is none, for each source in turn."""
@@ -164,11 +165,16 @@ class Embedder:
     @property
     def canvas(self) -> tuple[int, int]:
         """(height, width) that the area's frame in a picture is resized to."""
-        return canvas(self.grid, self.image_size, self.overlap)
+        return canvas(self.grid, *self._fine)
 
     def cut(self, pixels: Pixels) -> list[Pixels]:
         """A picture of the canvas' size, uint8 (H, W, 3) -> its tiles, row by row."""
-        return cut(pixels, self.grid, self.image_size, self.overlap)
+        return cut(pixels, self.grid, *self._fine)
+
+    @property
+    def _fine(self) -> tuple[int, int]:
+        """Side and overlap of the tiles as they are read."""
+        return self.grid.detail * self.image_size, self.grid.detail * self.overlap
 
     def stitch(self, tiles: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """The layers (h, w, C) of each tile, row by row -> those of the picture."""

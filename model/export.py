@@ -60,7 +60,13 @@ class Scorer(nn.Module):
         super().__init__()
         self._detector = detector
         embedder = detector.embedder
-        plain = load_backbone(embedder.backbone_name, weights=embedder.weights, device="cpu", accelerate=False)
+        plain = load_backbone(
+            embedder.backbone_name,
+            weights=embedder.weights,
+            device="cpu",
+            detail=embedder.grid.detail,
+            accelerate=False,
+        )
         self._patches = cast(nn.Module, plain.patches)
         self._inside = detector.config.area.inside(*embedder.canvas)[None, :, :, None]
         self._around = detector.config.area.around(*embedder.canvas)

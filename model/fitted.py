@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import artifact
-from model.backbone import BACKBONES, LayerWeights
+from model.backbone import LayerWeights
 from model.calibration import Calibration, supported_threshold
 from model.config import DetectorConfig
 from model.errors import ArtifactInvalid
@@ -106,7 +106,7 @@ def _restore_layer(arrays: artifact.Arrays, number: int, weights: LayerWeights) 
 
 
 def _restore(meta: dict[str, Any], arrays: artifact.Arrays, config: DetectorConfig) -> Fitted:
-    layers = enumerate(BACKBONES[config.backbone].weights)
+    layers = enumerate(config.layer_weights)
     return Fitted(
         memory=PatchMemory(
             tuple(_restore_layer(arrays, number, weights) for number, weights in layers),

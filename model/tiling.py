@@ -18,6 +18,7 @@ Pixels = TypeVar("Pixels", NDArray[np.uint8], Tensor)
 
 AUTO = "auto"
 MOST_TILES = 8
+DETAIL = 2
 
 
 class Grid(NamedTuple):
@@ -28,6 +29,15 @@ class Grid(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
+
+    @property
+    def detail(self) -> int:
+        """How many times as fine as the network sees them pictures are read.
+
+        Tiles are asked for where defects are small: those too small for the network are found without it, by
+        `model.specks`.
+        """
+        return 1 if self == WHOLE else DETAIL
 
 
 WHOLE = Grid(1, 1)

@@ -145,9 +145,10 @@ def test_networks_may_be_compiled_at_once(batch: torch.Tensor) -> None:
     assert all(torch.equal(a, b) for other in others for a, b in zip(other[0], first[0], strict=True))
 
 
-def test_embedders_of_other_areas_and_tiles_share_one_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tiles", [("1x1", "1x1"), ("2x2", "1x3")])
+def test_embedders_of_other_areas_and_tiles_share_one_network(tmp_path: Path, tiles: tuple[str, str]) -> None:
     torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "local.pth")
-    configs = [DetectorConfig("resnet18", 96), DetectorConfig("resnet18", 128, "2x2", roi="0,0,50,50")]
+    configs = [DetectorConfig("resnet18", 96, tiles[0]), DetectorConfig("resnet18", 128, tiles[1], roi="0,0,50,50")]
     with ThreadPoolExecutor(4) as pool:
         found = [*pool.map(lambda config: config.embedder(weights=tmp_path / "local.pth").backbone, configs * 2)]
     assert all(backbone is found[0] for backbone in found)

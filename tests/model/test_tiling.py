@@ -13,10 +13,12 @@ from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.embedding import Embedder, Embedding
 from model.images import read_image
+from model.prediction import Verdict
 from model.tiling import Grid, canvas, choose_tiles, cut, parse_tiles, stitch
 
 SIDE, OVERLAP = 128, 64
 LARGE = 1500
+GRIDS = (Grid(1, 1), Grid(2, 2))
 
 
 def test_tiles_cover_the_canvas_and_fit_together_again() -> None:
@@ -88,12 +90,33 @@ def test_small_things_stand_out_more_in_tiles(
     assert strengths[1] > 1.2 * strengths[0]
 
 
+def test_a_speck_of_a_few_pixels_is_found_and_drawn_in_tiles(normal_pictures: list[Path]) -> None:
+    normals = [large(path) for path in normal_pictures[:6]]
+    clean = large(normal_pictures[11])
+    spoilt = clean.copy()
+    spoilt.paste((20, 20, 20), (200, 230, 205, 235))
+    detector = AnomalyDetector(DetectorConfig(tiles="auto", image_size=256)).fit(normals)
+    before, after = detector.predict([clean, spoilt])
+    assert (before.verdict, after.verdict) == (Verdict.NORMAL, Verdict.ABNORMAL)
+    places = [place.peak for place in after.regions]
+    assert any(place == pytest.approx((202 / LARGE, 232 / LARGE), abs=0.03) for place in places)
+
+
 def test_a_tiled_detector_is_saved_as_it_is(normal_pictures: list[Path]) -> None:
     detector = AnomalyDetector(DetectorConfig(tiles="2x2", image_size=96)).fit(normal_pictures[:5])
     again = AnomalyDetector.from_bytes(detector.to_bytes())
     (before,), (after,) = detector.predict(normal_pictures[6:7]), again.predict(normal_pictures[6:7])
     assert after.raw_score == pytest.approx(before.raw_score, rel=1e-3)
     assert before.anomaly_map.shape == (16, 16)
+
+
+def test_tiles_bring_a_layer_for_what_the_network_is_too_coarse_for(normal_pictures: list[Path]) -> None:
+    (whole,), (tiled,) = (Embedder("efficientnet_lite0", 128, grid=grid).embed(normal_pictures[:1]) for grid in GRIDS)
+    assert isinstance(whole, Embedding)
+    assert isinstance(tiled, Embedding)
+    assert [len(one.layers) for one in (whole, tiled)] == [4, 5]
+    assert tiled.layers[4].shape == (*tiled.layers[0].shape[:2], 6)
+    assert [one.shape[2] for one in tiled.of_network] == [one.shape[2] for one in whole.layers[:3]]
 
 
 def test_alterations_reach_every_tile(normal_pictures: list[Path]) -> None:
