@@ -44,14 +44,12 @@ class LayerWeights(NamedTuple):
     kernel: width of the kernel by which remembered patches explain a new one, in typical squared distances between a
     normal patch and the nearest remembered one; 0 leaves it to the nearest alone. own: of the network's layers, how
     much of a patch is what the network says there, in [0, 1]; the rest is the mean over it and its neighbours.
-    power: of distances, once the typical normal picture's farthest is 1; above 1, what is farther stands out more.
     """
 
     score: float
     place: float
     kernel: float = 0.0
     own: float = 0.0
-    power: int = 1
 
 
 class PatchNetwork(nn.Module):
@@ -307,7 +305,7 @@ KERNEL = 0.3
 FINE, MIDDLE = LayerWeights(1.0, 1.0, own=1.0), LayerWeights(1.5, 0.35, KERNEL)
 DEEP = LayerWeights(1.0, 0.15, KERNEL, own=0.5)
 STROKES = LayerWeights(0.2, 0.15)
-SPECKS = LayerWeights(0.25, 0.25, power=3)
+SPECKS = LayerWeights(0.5, 0.3)
 
 
 def _lite(variant: int, width: float, depth: float, taps: tuple[int, ...], sha256: str) -> Recipe:

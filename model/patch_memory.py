@@ -58,15 +58,14 @@ class LayerMemory:
     weights: LayerWeights
 
     def distances(self, patches: Tensor, hidden: int | None = None) -> Tensor:
-        """float16 (..., h, w, C) -> float32 (..., h, w): of each patch the distance to what the bank makes of it, in
-        units, to the layer's power.
+        """float16 (..., h, w, C) -> float32 (..., h, w), the distance to what the bank makes of each patch, in units.
 
         hidden: a part whose patches to leave out, as if it had never been seen. What is found is where the bank is.
         """
         rows = patches.to(self.bank.rows.device).flatten(end_dim=-2).float()
         mask = _rows_of(self.bank, hidden)
         found = self.bank.residuals(rows, self.bandwidth, mask) if self.bandwidth else self.bank.distances(rows, mask)
-        return (found.reshape(patches.shape[:-1]) / self.unit) ** self.weights.power
+        return found.reshape(patches.shape[:-1]) / self.unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +181,15 @@ def _measure(
     weights: LayerWeights,
     tick: Tick,
 ) -> tuple[LayerMemory, Tensor]:
-    """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), as it gives them."""
+    """One layer's memory, and the out-of-sample distances of the pictures, float32 (n, h, w), in units."""
     bandwidth = _bandwidth(bank, maps, parts, inside, weights.kernel) if weights.kernel else 0.0
-    unscaled = LayerMemory(bank, bandwidth, 1.0, weights._replace(power=1))
+    unscaled = LayerMemory(bank, bandwidth, 1.0, weights)
     distances = torch.empty(len(maps), *maps[0].shape[:2])
     for index, (part, layer) in enumerate(zip(parts, maps, strict=True)):
         distances[index] = unscaled.distances(layer, hidden=part)
         tick()
     unit = max(float(distances[:, inside].amax(dim=1).median()), SMALLEST_UNIT)
-    return LayerMemory(bank, bandwidth, unit, weights), (distances / unit) ** weights.power
+    return LayerMemory(bank, bandwidth, unit, weights), distances / unit
 
 
 def _bandwidth(bank: MemoryBank, maps: Sequence[Tensor], parts: Sequence[int], inside: Tensor, kernel: float) -> float:
