@@ -90,9 +90,15 @@ def test_small_things_stand_out_more_in_tiles(
     assert strengths[1] > 1.2 * strengths[0]
 
 
-def test_a_speck_of_a_few_pixels_is_found_and_drawn_in_tiles(normal_pictures: list[Path]) -> None:
-    normals = [large(path) for path in normal_pictures[:6]]
-    clean = large(normal_pictures[11])
+def surface(seed: int) -> Image.Image:
+    """Cloudy and grey."""
+    clouds = np.random.default_rng(seed).normal(140, 12, (60, 60)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(clouds).resize((LARGE, LARGE), Image.Resampling.BICUBIC).convert("RGB")
+
+
+def test_a_speck_of_a_few_pixels_is_found_and_drawn_in_tiles() -> None:
+    normals = [surface(seed) for seed in range(6)]
+    clean = surface(11)
     spoilt = clean.copy()
     spoilt.paste((20, 20, 20), (200, 230, 205, 235))
     detector = AnomalyDetector(DetectorConfig(tiles="auto", image_size=256)).fit(normals)
