@@ -131,6 +131,7 @@ def test_the_slider_shows_which_pictures_change_sides(page: Page, address: str, 
 def test_progress_is_followed_without_reloading(page: Page, address: str, services: Services) -> None:
     board = services.jobs.board
     bar = page.get_by_label("Work in progress")
+    board.note_worker()
     board.post(PROJECT, syncing=True)
     page.goto(f"{address}/projects/{PROJECT}")
     expect(bar).to_be_visible()
