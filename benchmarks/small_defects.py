@@ -23,12 +23,13 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from benchmarks.datasets import DataSet, add_data_option, find_data_sets
+from benchmarks.embedded import called_abnormal
 from benchmarks.tables import table
 from model.config import DetectorConfig
 from model.detector import AnomalyDetector
 from model.evaluation import auroc
 from model.images import read_image
-from model.prediction import Prediction, Verdict
+from model.prediction import Prediction
 
 TILES = ("1x1", "auto")
 EDGE = 2
@@ -127,8 +128,8 @@ def _row(
         "data": name,
         "tiles": detector.config.tiles,
         "AUROC": f"{auroc(scores.ravel(), np.tile([False, True], len(pairs))):.3f}",
-        "called abnormal as they are": f"{_called_abnormal([pair.clean for pair in pairs]):.0%}",
-        "with a defect": f"{_called_abnormal([pair.spoilt for pair in pairs]):.0%}",
+        "called abnormal as they are": f"{called_abnormal(scores[:, 0], detector):.0%}",
+        "with a defect": f"{called_abnormal(scores[:, 1], detector):.0%}",
         "drawn where it is": f"{np.mean([pair.is_drawn for pair in pairs]):.0%}",
         "s a picture": f"{seconds:.2f}",
     }
@@ -156,10 +157,6 @@ def _with(defect: Defect, picture: Image.Image, left: int, top: int) -> Image.Im
     spoilt = picture.copy()
     spoilt.paste(Image.fromarray(lit.clip(0, 255).astype(np.uint8)), (left, top), defect.mask)
     return spoilt
-
-
-def _called_abnormal(predictions: Sequence[Prediction]) -> float:
-    return float(np.mean([prediction.verdict is Verdict.ABNORMAL for prediction in predictions]))
 
 
 if __name__ == "__main__":

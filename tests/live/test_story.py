@@ -95,8 +95,10 @@ def test_a_config_that_does_not_fit_is_refused_with_one_that_does(story: Story) 
     )
     answer = connect(story, other)
     assert answer.status_code >= 400
-    assert "set NORMAL_LABELS and ABNORMAL_LABELS to the names you use." in answer.text
-    assert "A config that fits: <View>" in answer.text
+    assert (
+        "set NORMAL_LABELS and ABNORMAL_LABELS to the names you use. They must be Choices on an Image with a value, no"
+        " Taxonomy, no perRegion. A config that fits: <View>"
+    ) in answer.text
 
 
 def test_connecting(story: Story) -> None:
